@@ -1,0 +1,3 @@
+"""imgpro-lite: the hosted img.pro image API on your own machine."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,222 @@
+"""Every setting, with its unit, default and purpose: `imgpro.toml.example` and the README's table are made from it.
+
+A limit of 0 means "no limit" and a count of 0 "choose for me", where the description says so.
+"""
+
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
+
+BYTES_PER_MB = 1024 * 1024
+SECONDS_PER_DAY = 86_400
+
+Count = Annotated[int, Field(ge=0, le=2**40)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+
+
+def _check_base_url(value: str) -> str:
+    """An http(s) address without query or fragment, without its trailing slash. Empty means "not set"."""
+    if not value:
+        return value
+    parts = urlsplit(value)
+    if (
+        parts.scheme not in ("http", "https")
+        or not parts.hostname
+        or parts.query
+        or parts.fragment
+        or "@" in parts.netloc
+    ):
+        raise ValueError("must be an address like https://images.example.com or https://example.com/img")
+    return value.rstrip("/")
+
+
+def _check_network(value: object) -> object:
+    """A network may be written as one address."""
+    return str(ip_network(value)) if isinstance(value, str) and "/" not in value else value
+
+
+BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
+Network = Annotated[IPvAnyNetwork, BeforeValidator(_check_network)]
+
+
+class Section(BaseModel):
+    """A table of the configuration file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+
+class ServerSettings(Section):
+    """Where the server listens and what its addresses are."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address to listen on. The default also listens on ::1.")
+    port: int = Field(4647, ge=0, le=65535, description="TCP port. 0 lets the system choose one.")
+    public_url: BaseUrl = Field(
+        "",
+        description="Address of the pages and of every link that is given out. Empty: http://localhost:PORT. "
+        "A path prefix works: https://example.com/img",
+    )
+    api_url: BaseUrl = Field("", description="Address of the API, when it has a host of its own. Empty: public_url.")
+    src_url: BaseUrl = Field(
+        "", description="Address of the image bytes, when they have a host of their own. Empty: public_url."
+    )
+    trusted_proxies: tuple[Network, ...] = Field(
+        (), description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed."
+    )
+    contact: str = Field(
+        "", max_length=320, description="E-mail address of the operator, shown to people who need help."
+    )
+    registration_closed: bool = Field(False, description="Refuse new API keys made through the API.")
+    body_idle_seconds: int = Field(
+        20, ge=1, description="Seconds that a request body may stand still before the request is given up."
+    )
+    shutdown_seconds: int = Field(30, ge=0, description="Seconds that requests in flight get to finish after SIGTERM.")
+
+
+class LogSettings(Section):
+    """What is written to standard error."""
+
+    format: Literal["text", "json"] = Field("text", description="One line a request, as text or as JSON.")
+    level: Literal["debug", "info", "warning", "error"] = Field(
+        "info", description="The least important messages to show."
+    )
+
+
+class LimitSettings(Section):
+    """How much one caller may do. 0 is no limit."""
+
+    anonymous_uploads_per_hour: Count = Field(20, description="Anonymous uploads for each address in a clock hour.")
+    anonymous_uploads_per_day: Count = Field(100, description="Anonymous uploads for each address in a day (UTC).")
+    keys_per_email_per_hour: Count = Field(5, description="New API keys for each e-mail address in a clock hour.")
+    keys_per_ip_per_hour: Count = Field(20, description="New API keys for each address in a clock hour.")
+    requests_per_key_per_minute: Count = Field(0, description="API requests for each key in a clock minute.")
+    unverified_keys_per_email: Count = Field(3, description="Unverified API keys that one e-mail address may have.")
+    unverified_storage_mb: Count = Field(
+        0, description="Megabytes that all unverified keys together may store. 0: a tenth of the disk."
+    )
+    anonymous_file_mb: int = Field(20, ge=1, le=1024, description="Megabytes of one file uploaded without a key.")
+    file_mb: int = Field(70, ge=1, le=1024, description="Megabytes of one file uploaded with a key.")
+    svg_file_mb: int = Field(10, ge=1, le=1024, description="Megabytes of one SVG file.")
+    retention_days: int = Field(
+        30, ge=1, le=36_500, description="Days that images of anonymous callers and unverified keys are kept."
+    )
+
+
+class AnonymousSettings(Section):
+    """Uploads without an API key."""
+
+    enabled: bool = Field(True, description="Allow uploads without a key.")
+    import_: bool = Field(True, alias="import", description="Allow imports from a URL without a key.")
+    storage_mb: Count = Field(
+        0, description="Megabytes that all anonymous images together may take. 0: a tenth of the disk."
+    )
+
+
+class PlanSettings(Section):
+    """What a team may use in a month. Plans are ordered by uploads, then storage; the next one up is the upgrade."""
+
+    label: str = Field(min_length=1, max_length=40, description="Name that people see.")
+    uploads_per_month: Count = Field(description="Uploads and imports in a calendar month (UTC). 0 is no limit.")
+    storage_mb: Count = Field(description="Megabytes of stored images. 0 is no limit.")
+    price_usd_per_month: int = Field(
+        0, ge=0, le=1_000_000, description="Price in whole US dollars a month, for the pages."
+    )
+    offered: bool = Field(True, description="Whether it is listed and offered as an upgrade.")
+
+
+class ImagingSettings(Section):
+    """How pictures are decoded and encoded."""
+
+    workers: int = Field(
+        0, ge=0, le=256, description="Processes that decode and encode pictures. 0: one for each core."
+    )
+    worker_memory_mb: int = Field(
+        0,
+        ge=0,
+        description="Megabytes of address space of one worker. 0: half of the memory, shared out, at most 1024.",
+    )
+    max_megapixels: int = Field(
+        250,
+        ge=1,
+        le=1000,
+        description="Megapixels of the largest picture taken; formats that need much memory take less.",
+    )
+    transform_deadline_seconds: float = Field(
+        10.0, gt=0, le=600, description="Seconds for one transform, then its worker is killed."
+    )
+    svg_deadline_seconds: float = Field(
+        5.0, gt=0, le=600, description="Seconds for drawing an SVG, then its worker is killed."
+    )
+    queue_seconds: float = Field(
+        15.0,
+        gt=0,
+        le=600,
+        description="Expected seconds of waiting from which on the server says it is overloaded.",
+    )
+    jobs_per_worker: int = Field(500, ge=1, description="Jobs after which a worker is replaced by a fresh one.")
+    jpeg_quality: Quality = Field(80, description="Quality of JPEG variants, 1 to 100.")
+    webp_quality: Quality = Field(80, description="Quality of WebP variants, 1 to 100.")
+    avif_quality: Quality = Field(55, description="Quality of AVIF variants, 1 to 100 (its scale is not JPEG's).")
+
+
+class StorageSettings(Section):
+    """Disk space."""
+
+    min_free_mb: Count = Field(
+        256, description="Megabytes of free disk below which uploads and new variants are refused."
+    )
+    grace_days: int = Field(
+        7,
+        ge=0,
+        le=3650,
+        description="Days that the bytes of deleted images are kept, for the operator to restore them.",
+    )
+
+
+class CacheSettings(Section):
+    """Resized and converted pictures, and how long others may keep them."""
+
+    max_mb: int = Field(2048, ge=1, description="Megabytes of variants on disk; the least recently used go first.")
+    max_age_seconds: int = Field(86_400, ge=0, description="Seconds that browsers and proxies may keep image bytes.")
+
+
+DEFAULT_PLANS = {
+    "free": PlanSettings(label="Free", uploads_per_month=100, storage_mb=5 * 1024),
+    "pro": PlanSettings(label="Pro", uploads_per_month=1_000, storage_mb=50 * 1024, price_usd_per_month=10),
+    "scale": PlanSettings(label="Scale", uploads_per_month=10_000, storage_mb=500 * 1024, price_usd_per_month=49),
+    "max": PlanSettings(label="Max", uploads_per_month=100_000, storage_mb=5 * 1024 * 1024, price_usd_per_month=299),
+}
+
+
+class Settings(Section):
+    """The whole configuration. `config.load` builds it from file, environment and flags."""
+
+    data_dir: Path = Field(Path("imgpro-data"), description="Directory of the database, the images and the cache.")
+    server: ServerSettings = ServerSettings()
+    log: LogSettings = LogSettings()
+    limits: LimitSettings = LimitSettings()
+    anonymous: AnonymousSettings = AnonymousSettings()
+    imaging: ImagingSettings = ImagingSettings()
+    storage: StorageSettings = StorageSettings()
+    cache: CacheSettings = CacheSettings()
+    plans: dict[str, PlanSettings] = Field(DEFAULT_PLANS, description="What teams may use, by plan name.")
+
+    @property
+    def public_url(self) -> str:
+        """Base address of pages and links, without a trailing slash."""
+        return self.server.public_url or f"http://localhost:{self.server.port}"
+
+    @property
+    def api_url(self) -> str:
+        """Base address of the API, without a trailing slash."""
+        return self.server.api_url or self.public_url
+
+    @property
+    def src_url(self) -> str:
+        """Base address of image bytes, without a trailing slash."""
+        return self.server.src_url or self.public_url
+
+
+TrustedNetworks = tuple[IPv4Network | IPv6Network, ...]
