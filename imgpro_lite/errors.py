@@ -27,6 +27,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
+from imgpro_lite.models import Media
+
 
 @dataclass(frozen=True)
 class Action:
@@ -145,13 +147,14 @@ class MethodNotAllowed(ImgProError):
 
 
 class Duplicate(ImgProError):
-    """The `external_id` belongs to another image of the team; `media` is that image as the API shows it."""
+    """The `external_id` belongs to another image of the team, `media`. The answer shows that image too."""
 
     code = "duplicate"
     status = 409
 
-    def __init__(self, media: Mapping[str, Any], fixed: Mapping[str, Any]) -> None:
-        super().__init__("An image with this external_id already exists.", extra={**fixed, "media": dict(media)})
+    def __init__(self, media: Media) -> None:
+        super().__init__("An image with this external_id already exists.")
+        self.media = media
 
 
 class QuotaExceeded(ImgProError):
@@ -228,3 +231,7 @@ class StorageFull(ImgProError):
             "The server's disk is full. Nothing was stored; please tell the operator.",
             headers={"Retry-After": str(retry_after_seconds)},
         )
+
+
+class OperatorError(Exception):
+    """Something that only the operator can mend. The command line prints the message and exits, without a traceback."""

@@ -3,12 +3,12 @@
 A limit of 0 means "no limit" and a count of 0 "choose for me", where the description says so.
 """
 
+import re
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, field_validator
 
 BYTES_PER_MB = 1024 * 1024
 SECONDS_PER_DAY = 86_400
@@ -17,35 +17,67 @@ Count = Annotated[int, Field(ge=0, le=2**40)]
 Quality = Annotated[int, Field(ge=1, le=100)]
 
 
+# scheme, host (a name or an address; an IPv6 one in brackets), port, path. ASCII only, because it goes into headers.
+_BASE_URL = re.compile(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~%/-]*)?")
+_PLAN_NAME = re.compile(r"[a-z0-9-]{1,32}")
+# What people write as a path or a name never needs them, and they confuse the system calls and the log.
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
+
+
 def _check_base_url(value: str) -> str:
-    """An http(s) address without query or fragment, without its trailing slash. Empty means "not set"."""
-    if not value:
-        return value
-    parts = urlsplit(value)
-    if (
-        parts.scheme not in ("http", "https")
-        or not parts.hostname
-        or parts.query
-        or parts.fragment
-        or "@" in parts.netloc
-    ):
+    """An absolute http(s) address without query or fragment, without its trailing slash. Empty means "not set"."""
+    match = _BASE_URL.fullmatch(value)
+    if value and (not match or int(match[1] or 1) not in range(1, 65536)):
         raise ValueError("must be an address like https://images.example.com or https://example.com/img")
     return value.rstrip("/")
 
 
 def _check_network(value: object) -> object:
-    """A network may be written as one address."""
-    return str(ip_network(value)) if isinstance(value, str) and "/" not in value else value
+    """One address, or a network in the form address/prefix."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(str(value))
+    except ValueError:
+        raise ValueError("must be an address like 192.0.2.1 or a network like 10.0.0.0/8 or fd00::/8") from None
+
+
+def _check_plan_name(value: str) -> str:
+    """A name that fits into an address. Plan "owner" is built in: the operator's own, without limits (decision 14)."""
+    if not _PLAN_NAME.fullmatch(value):
+        raise ValueError("a plan's name is 1 to 32 characters of a-z, 0-9 and -")
+    if value == "owner":
+        raise ValueError('the plan "owner" is built in and has no limits; choose another name')
+    return value
+
+
+def _check_directory(value: object) -> object:
+    """A path; a leading ~ is the home directory, as in a shell."""
+    if value == "":
+        raise ValueError("must not be empty; the current directory is .")
+    try:
+        return str(Path(value).expanduser()) if isinstance(value, str) else value
+    except RuntimeError:  # ~name of somebody who does not exist
+        raise ValueError("names a home directory that does not exist") from None
 
 
 BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
+Directory = Annotated[Path, BeforeValidator(_check_directory)]
 Network = Annotated[IPvAnyNetwork, BeforeValidator(_check_network)]
+PlanName = Annotated[str, AfterValidator(_check_plan_name)]
 
 
 class Section(BaseModel):
     """A table of the configuration file."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True)
+
+    @field_validator("*")
+    @classmethod
+    def _check_text(cls, value: object) -> object:
+        if isinstance(value, str | Path) and _CONTROL_CHARACTERS.search(str(value)):
+            raise ValueError("must not contain line breaks or other control characters")
+        return value
 
 
 class ServerSettings(Section):
@@ -193,7 +225,7 @@ DEFAULT_PLANS = {
 class Settings(Section):
     """The whole configuration. `config.load` builds it from file, environment and flags."""
 
-    data_dir: Path = Field(Path("imgpro-data"), description="Directory of the database, the images and the cache.")
+    data_dir: Directory = Field(Path("imgpro-data"), description="Directory of the database, the images and the cache.")
     server: ServerSettings = ServerSettings()
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
@@ -201,7 +233,7 @@ class Settings(Section):
     imaging: ImagingSettings = ImagingSettings()
     storage: StorageSettings = StorageSettings()
     cache: CacheSettings = CacheSettings()
-    plans: dict[str, PlanSettings] = Field(DEFAULT_PLANS, description="What teams may use, by plan name.")
+    plans: dict[PlanName, PlanSettings] = Field(DEFAULT_PLANS, description="What teams may use, by plan name.")
 
     @property
     def public_url(self) -> str:

@@ -1,0 +1,133 @@
+"""The composition root: builds the runtime, lists the routes, maps errors to answers."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.routing import BaseRoute, Route
+
+from imgpro_lite.clock import Clock
+from imgpro_lite.errors import ImgProError
+from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
+from imgpro_lite.imaging.pool import WorkerPool
+from imgpro_lite.links import Links
+from imgpro_lite.plans import PlanTable
+from imgpro_lite.rate_windows import RateWindows
+from imgpro_lite.runtime import Allowances, Runtime
+from imgpro_lite.services.rate_saver import save_rate_windows, save_rate_windows_forever
+from imgpro_lite.settings import BYTES_PER_MB, Settings
+from imgpro_lite.single_flight import SingleFlight
+from imgpro_lite.store import account_rows, files
+from imgpro_lite.store.blobs import BlobStore
+from imgpro_lite.store.cache import VariantCache
+from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets
+from imgpro_lite.store.db import open_database
+from imgpro_lite.web import api, cdn, health
+from imgpro_lite.web.middleware import Addresses, RequestLog, UnreadBody
+from imgpro_lite.web.responses import render_error, render_http_exception
+
+# What strangers may store together where the settings say 0 (decision 22).
+STRANGERS_SHARE_OF_DISK = 0.1
+
+
+class _MediaId(StringConvertor):
+    regex = f"[a-z0-9]{{{MEDIA_ID_CHARS}}}"
+
+
+class _TeamHash(StringConvertor):
+    regex = f"[a-z0-9]{{{TEAM_HASH_CHARS}}}"
+
+
+class _Extension(StringConvertor):
+    regex = "[A-Za-z0-9]{1,8}"
+
+
+# Routes match exactly the shapes of our names, so that no page can ever collide with an image (decision 4).
+register_url_convertor("media_id", _MediaId())
+register_url_convertor("team_hash", _TeamHash())
+register_url_convertor("extension", _Extension())
+
+
+def routes() -> list[BaseRoute]:
+    """Every address that the server answers."""
+    return [
+        Route("/healthz", health.healthz, methods=["GET"]),
+        Route("/v1/keys", api.create_key, methods=["POST"]),
+        Route("/v1/upload", api.upload, methods=["POST"]),
+        Route("/v1/media/{media_id:media_id}", api.get_media, methods=["GET"]),
+        Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
+    ]
+
+
+def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
+    """The application. Its lifespan opens the data directory and starts the workers; it raises OperatorError."""
+
+    @contextlib.asynccontextmanager
+    async def lifespan(app: Starlette) -> AsyncIterator[None]:
+        async with open_runtime(settings, clock or Clock()) as runtime:
+            app.state.runtime = runtime
+            yield
+
+    app = Starlette(
+        routes=routes(),
+        lifespan=lifespan,
+        middleware=[Middleware(RequestLog), Middleware(UnreadBody), Middleware(Addresses, settings=settings)],
+        exception_handlers={ImgProError: render_error, HTTPException: render_http_exception},
+    )
+    # A redirect would be built from the request's Host header (decision 2).
+    app.router.redirect_slashes = False
+    return app
+
+
+@contextlib.asynccontextmanager
+async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtime]:
+    """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
+    async with contextlib.AsyncExitStack() as stack:
+        data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
+        blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
+        cache = VariantCache(data_dir, settings.cache.max_mb * BYTES_PER_MB)
+        await asyncio.to_thread(blobs.prepare)
+        await asyncio.to_thread(cache.prepare)
+        db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
+        rate_windows = RateWindows()
+        rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
+        pool = WorkerPool(settings.imaging)
+        stack.push_async_callback(pool.close)
+        await pool.start()
+        runtime = Runtime(
+            settings=settings,
+            plans=PlanTable.from_settings(settings.plans),
+            allowances=_allowances(settings, data_dir),
+            clock=clock,
+            links=Links(load_secrets(data_dir)),
+            db=db,
+            blobs=blobs,
+            cache=cache,
+            pool=pool,
+            rate_windows=rate_windows,
+            in_flight=SingleFlight(),
+        )
+        stack.push_async_callback(save_rate_windows, runtime)
+        stack.push_async_callback(runtime.in_flight.drain)
+        saver = asyncio.create_task(save_rate_windows_forever(runtime))
+        stack.push_async_callback(_cancel, saver)
+        yield runtime
+
+
+def _allowances(settings: Settings, data_dir: Path) -> Allowances:
+    share = int(files.total_bytes(data_dir) * STRANGERS_SHARE_OF_DISK)
+    return Allowances(
+        anonymous_storage_bytes=settings.anonymous.storage_mb * BYTES_PER_MB or share,
+        unverified_storage_bytes=settings.limits.unverified_storage_mb * BYTES_PER_MB or share,
+    )
+
+
+async def _cancel(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task

@@ -1,0 +1,38 @@
+"""The command `imgpro-lite`: its groups, and how its failures are told."""
+
+import sys
+
+import rich_click as click
+
+from imgpro_lite import __version__
+from imgpro_lite.cli.keys import keys
+from imgpro_lite.cli.serve import serve
+from imgpro_lite.config import ConfigError
+from imgpro_lite.errors import OperatorError
+
+EXIT_FAILED = 1
+EXIT_WRONG_CONFIGURATION = 2  # as for a wrong command line
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="imgpro-lite")
+def cli() -> None:
+    """The hosted img.pro image API on your own machine."""
+
+
+cli.add_command(serve)
+cli.add_command(keys)
+
+
+def main() -> None:
+    """Run the command line. What the operator has to mend is told in words, never as a traceback."""
+    try:
+        cli()
+    except ConfigError as error:
+        click.echo("The configuration cannot be used:", err=True)
+        for problem in error.problems:
+            click.echo(f"  {problem}", err=True)
+        sys.exit(EXIT_WRONG_CONFIGURATION)
+    except OperatorError as error:
+        click.echo(f"imgpro-lite: {error}", err=True)
+        sys.exit(EXIT_FAILED)

@@ -1,0 +1,159 @@
+"""Logging to standard error: one line a record as text or JSON, never a key or a token, never a forged line.
+
+Redaction is done by the formatters and not by a filter, because a filter sees neither the traceback nor the arguments
+in the form in which they are written. It comes before escaping: in `\\nt=…` a token would no longer be recognised.
+"""
+
+import json
+import logging
+import re
+import sys
+import traceback
+from datetime import UTC, datetime
+from typing import TextIO
+from urllib.parse import quote
+
+from imgpro_lite.settings import LogSettings
+
+ACCESS_LOGGER = "imgpro_lite.access"
+
+# A path may have 64 KB; a log line need not.
+_MAX_PATH_CHARS = 500
+
+# API keys (also with a percent-encoded underscore), bearer credentials of any shape, and the `t` parameter of signed
+# links, which may itself be percent-encoded inside another address.
+_SECRETS = re.compile(
+    r"(?P<key>img(?:_|%5F)live(?:_|%5F))[A-Za-z0-9%]+"
+    r"|(?P<bearer>\bBearer\s+)[^\s\"',;]+"
+    r"|(?P<token>(?:(?<![A-Za-z0-9_])|(?<=%3F)|(?<=%26))t(?:=|%3D))[^\s\"'&#<>]+",
+    re.IGNORECASE,
+)
+
+# What every record has; anything else came in through `extra`. uvicorn adds a coloured copy of the message.
+_STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
+# Said by the message of a request line already, so the text form does not repeat it.
+_IN_ACCESS_MESSAGE = frozenset({"method", "path", "status"})
+
+
+def configure(settings: LogSettings) -> None:
+    """Send everything that is logged to standard error, in the format and from the level of the settings.
+
+    Only our own loggers go below WARNING: at debug level some libraries log their data, aiosqlite every SQL parameter.
+    """
+    handler = _Handler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(max(logging.WARNING, logging.getLevelNamesMapping()[settings.level.upper()]))
+    logging.getLogger("imgpro_lite").setLevel(settings.level.upper())
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.asgi"):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [], True
+        logger.setLevel(logging.NOTSET)
+    logging.getLogger("uvicorn.access").disabled = True  # we write our own request lines
+    logging.captureWarnings(capture=True)
+
+
+def log_request(
+    *,
+    request_id: str,
+    client: str,
+    method: str,
+    path: str,
+    status: int,
+    response_bytes: int,
+    seconds: float,
+) -> None:
+    """Write the line of one answered request. `path` is the path alone: a query may hold a token."""
+    shown_path = quote(path, safe="/%:@!$&'()*+,;=~")  # no spaces, so that nobody can append a status of his own
+    if len(shown_path) > _MAX_PATH_CHARS:
+        shown_path = shown_path[:_MAX_PATH_CHARS] + "…"
+    fields = {
+        "method": method,
+        "path": shown_path,
+        "status": status,
+        "bytes": response_bytes,
+        "seconds": round(seconds, 4),
+        "client": client,
+        "request_id": request_id,
+    }
+    logging.getLogger(ACCESS_LOGGER).info("%s %s %d", method, shown_path, status, extra=fields)
+
+
+def redact(text: str) -> str:
+    """The text with the secret part of every API key, bearer credential and signed token replaced by dots."""
+    return _SECRETS.sub(lambda match: f"{match['key'] or match['bearer'] or match['token']}…", text)
+
+
+def escape(text: str) -> str:
+    """The text with line breaks, terminal escapes, bidi marks and lone surrogates made visible."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
+
+
+class TextFormatter(logging.Formatter):
+    """`2026-11-23T02:30:00Z INFO    GET /abc 200  bytes=512 client=192.0.2.1`; a traceback follows, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line, or more with a traceback; only its first begins at the margin."""
+        time = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        line = f"{time} {record.levelname:<7} {escape(_message(record))}"
+        skipped = _IN_ACCESS_MESSAGE if record.name == ACCESS_LOGGER else frozenset()
+        pairs = " ".join(f"{key}={_value(value)}" for key, value in _extra(record).items() if key not in skipped)
+        if pairs:
+            line += f"  {pairs}"
+        # Indented, because an exception's message is often a stranger's text: no line of it can pass for a record.
+        for traceback_line in _traceback(record).split("\n"):
+            if traceback_line:
+                line += f"\n    {escape(traceback_line)}"
+        return line
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, the record's extra fields, and `exception` if any."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as one line of ASCII, which no control character can break."""
+        fields = _extra(record) | {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": _message(record),
+        }
+        if traceback_text := _traceback(record):
+            fields["exception"] = traceback_text
+        first = ("time", "level", "logger", "message")
+        ordered = {key: fields.pop(key) for key in first} | fields
+        return json.dumps(ordered)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
+        """Standard error is gone. The original would write the record's raw arguments there."""
+
+
+def _message(record: logging.LogRecord) -> str:
+    """The message; when it does not fit its arguments, both as they are, because a log line must never be lost."""
+    try:
+        return redact(record.getMessage())
+    except Exception as error:
+        return redact(f"{record.msg!s} {record.args!r} (this log message does not fit its arguments: {error})")
+
+
+def _extra(record: logging.LogRecord) -> dict[str, object]:
+    """What came in through `extra`: numbers and None as they are, everything else as text."""
+    extra = {key: value for key, value in record.__dict__.items() if key not in _STANDARD_FIELDS}
+    return {key: value if isinstance(value, int | float | None) else redact(str(value)) for key, value in extra.items()}
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """Traceback and stack, as far as the record has them."""
+    parts = ["".join(traceback.format_exception(*record.exc_info)) if record.exc_info else "", record.stack_info or ""]
+    return redact("\n".join(part.rstrip("\n") for part in parts if part))
+
+
+def _value(value: object) -> str:
+    """A value of key=value, quoted when it would not be one word."""
+    text = escape(str(value))
+    return text if re.fullmatch(r"[^\s\"=]+", text) else json.dumps(text, ensure_ascii=False)

@@ -1,0 +1,139 @@
+"""What the layers pass to each other: frozen records of the rows, and of who is asking."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+from imgpro_lite.formats import Format, display_format
+
+# The one team that owns what is uploaded without a key. The schema creates it.
+ANONYMOUS_TEAM_ID = 1
+
+
+class TeamKind(StrEnum):
+    """Whose space it is. An unverified key has one of its own until its address is confirmed (decision 6)."""
+
+    ANONYMOUS = "anonymous"
+    UNVERIFIED = "unverified"
+    VERIFIED = "verified"
+
+
+class Ability(StrEnum):
+    """What a key may do: `read` is the GET routes, `write` the rest (decision 12)."""
+
+    READ = "read"
+    WRITE = "write"
+
+
+@dataclass(frozen=True)
+class Team:
+    """The owner of keys and images, with what it has used."""
+
+    id: int
+    hash: str
+    kind: TeamKind
+    email: str | None
+    plan: str
+    registration_closed: bool
+    uploads_month: int
+    """The calendar month that `uploads_used` counts, as `plans.month_number` has it."""
+    uploads_used: int
+    storage_bytes: int
+
+    @property
+    def verified(self) -> bool:
+        """Whether the e-mail address is confirmed, so that images are kept for good."""
+        return self.kind is TeamKind.VERIFIED
+
+    def uploads_used_in(self, month: int) -> int:
+        """Uploads in a month: the counter belongs to `uploads_month` and starts anew in every other."""
+        return self.uploads_used if month == self.uploads_month else 0
+
+
+@dataclass(frozen=True)
+class ApiKey:
+    """A key without its secret."""
+
+    key_id: str
+    team_id: int
+    name: str
+    abilities: frozenset[Ability]
+    created_at: int
+    revoked_at: int | None
+
+
+@dataclass(frozen=True)
+class Caller:
+    """Who sent a request: a key of a team, or an address without one."""
+
+    team: Team
+    key: ApiKey | None
+    address: str
+    """The client's IP address as rate limits count it: IPv6 by its /64 network."""
+
+    @property
+    def anonymous(self) -> bool:
+        return self.key is None
+
+
+@dataclass(frozen=True)
+class Media:
+    """An image as stored. Sizes in pixels are those of the upright picture, times are Unix seconds."""
+
+    seq: int
+    id: str
+    team_id: int
+    team_hash: str
+    sha256: bytes
+    format: Format
+    width: int
+    height: int
+    frames: int
+    has_alpha: bool
+    filesize_bytes: int
+    name: str
+    namespace: str | None
+    tags: tuple[str, ...]
+    public: bool
+    external_id: str | None
+    metadata: Mapping[str, Any]
+    date_at: int | None
+    created_at: int
+    expires_at: int | None
+
+    @property
+    def display(self) -> Format:
+        """The format of `src` and `extension`."""
+        return display_format(self.format, has_alpha=self.has_alpha)
+
+    @property
+    def anonymous(self) -> bool:
+        return self.team_id == ANONYMOUS_TEAM_ID
+
+    @property
+    def editable(self) -> bool:
+        """True for raster images of an authenticated team (decision 26)."""
+        return self.format is not Format.SVG and not self.anonymous
+
+
+@dataclass(frozen=True)
+class NewMedia:
+    """An image about to be stored: everything but what the transaction gives it."""
+
+    id: str
+    sha256: bytes
+    format: Format
+    width: int
+    height: int
+    frames: int
+    has_alpha: bool
+    filesize_bytes: int
+    name: str
+    namespace: str | None
+    tags: tuple[str, ...]
+    public: bool
+    external_id: str | None
+    metadata: Mapping[str, Any]
+    date_at: int | None
+    ttl_seconds: int | None

@@ -1,0 +1,79 @@
+"""Plans and calendar months: what a team may use, and until when."""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from imgpro_lite.settings import BYTES_PER_MB, PlanSettings
+
+OWNER = "owner"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Limits of a plan. None is no limit."""
+
+    name: str
+    label: str
+    uploads_limit: int | None
+    storage_limit_bytes: int | None
+    price_usd_per_month: int
+    offered: bool
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """The plans in force, cheapest first."""
+
+    plans: tuple[Plan, ...]
+
+    @classmethod
+    def from_settings(cls, settings: dict[str, PlanSettings]) -> "PlanTable":
+        """The plans of the configuration in the order of their limits."""
+        plans = [
+            Plan(
+                name=name,
+                label=plan.label,
+                uploads_limit=plan.uploads_per_month or None,
+                storage_limit_bytes=plan.storage_mb * BYTES_PER_MB or None,
+                price_usd_per_month=plan.price_usd_per_month,
+                offered=plan.offered,
+            )
+            for name, plan in settings.items()
+        ]
+        return cls(tuple(sorted(plans, key=_rank)))
+
+    def get(self, name: str) -> Plan:
+        """A plan by name. One that the configuration no longer has is the smallest plan, never an unlimited one."""
+        if name == OWNER:
+            return OWNER_PLAN
+        return next((plan for plan in self.plans if plan.name == name), self.plans[0])
+
+    def has(self, name: str) -> bool:
+        """Whether a team may be put on this plan."""
+        return name == OWNER or any(plan.name == name for plan in self.plans)
+
+    def upgrade_from(self, plan: Plan) -> Plan | None:
+        """The next larger plan on offer, or None for the largest."""
+        return next((other for other in self.plans if other.offered and _rank(other) > _rank(plan)), None)
+
+
+# Keys that the operator makes by command (decision 14): no limits, never listed, never an upgrade.
+OWNER_PLAN = Plan(OWNER, "Owner", None, None, 0, offered=False)
+
+
+def _rank(plan: Plan) -> tuple[float, float]:
+    """Order of plans: uploads, then storage; no limit is the most."""
+    unlimited = float("inf")
+    return (plan.uploads_limit or unlimited, plan.storage_limit_bytes or unlimited)
+
+
+def month_number(now: int) -> int:
+    """The UTC calendar month of a Unix time as one growing number."""
+    date = datetime.fromtimestamp(now, UTC)
+    return date.year * 12 + date.month - 1
+
+
+def month_ends_at(now: int) -> int:
+    """Unix time at which the UTC calendar month ends and quotas reset."""
+    year, month = divmod(month_number(now) + 1, 12)
+    return int(datetime(year, month + 1, 1, tzinfo=UTC).timestamp())

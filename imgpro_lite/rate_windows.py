@@ -1,0 +1,101 @@
+"""Rate limits: how many attempts a caller has left in a window of the clock.
+
+Windows are fixed: an hour of the clock, a day of UTC. They count every attempt, also refused ones (decision 19). The
+counts live in memory and are saved once a second, so that a restart forgets at most a second of them.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from imgpro_lite.errors import RateLimited
+
+HOUR_SECONDS = 3600
+DAY_SECONDS = 86_400
+MINUTE_SECONDS = 60
+
+# Windows kept in memory at most. One takes about 250 bytes, so a flood of addresses costs at most 50 MB; past it the
+# ones that end soonest are forgotten.
+MAX_WINDOWS = 200_000
+
+
+@dataclass(frozen=True)
+class RateLimit:
+    """So many attempts in a window of so many seconds. A limit of 0 is none."""
+
+    name: str
+    limit: int
+    window_seconds: int
+
+
+@dataclass(frozen=True)
+class Window:
+    """How a caller stands with one limit after an attempt."""
+
+    limit: int
+    attempts: int
+    resets_at: int
+
+    @property
+    def remaining(self) -> int:
+        return max(0, self.limit - self.attempts)
+
+    @property
+    def exceeded(self) -> bool:
+        return self.limit > 0 and self.attempts > self.limit
+
+
+class RateWindows:
+    """Attempts by limit and subject. One event loop uses it, so nothing here needs a lock."""
+
+    def __init__(self) -> None:
+        self._attempts: dict[tuple[str, str], tuple[int, int]] = {}  # (limit, subject) → (window's end, attempts)
+        self._unsaved: set[tuple[str, str]] = set()
+
+    def restore(self, rows: list[tuple[str, str, int, int]]) -> None:
+        """Take up (limit name, subject, end, attempts) as they were saved."""
+        for name, subject, ends_at, attempts in rows:
+            self._attempts[name, subject] = (ends_at, attempts)
+
+    def charge(self, limit: RateLimit, subject: str, now: int) -> Window:
+        """Count one attempt of a subject and say how it stands."""
+        ends_at = now - now % limit.window_seconds + limit.window_seconds
+        if limit.limit == 0:
+            return Window(0, 0, ends_at)
+        key = (limit.name, subject)
+        window_end, attempts = self._attempts.get(key, (ends_at, 0))
+        if window_end != ends_at:
+            attempts = 0
+        # Further attempts past the limit change nothing; not counting them keeps a flood from being written to disk.
+        if attempts <= limit.limit:
+            attempts += 1
+            self._attempts[key] = (ends_at, attempts)
+            self._unsaved.add(key)
+        if len(self._attempts) > MAX_WINDOWS:
+            self._forget(now)
+        return Window(limit.limit, attempts, ends_at)
+
+    def take_unsaved(self) -> list[tuple[str, str, int, int]]:
+        """The windows that changed since the last call, as rows to save."""
+        rows = [(*key, *self._attempts[key]) for key in self._unsaved if key in self._attempts]
+        self._unsaved.clear()
+        return rows
+
+    def forget_ended(self, now: int) -> None:
+        """Drop the windows that are over."""
+        for key in [key for key, (ends_at, _) in self._attempts.items() if ends_at <= now]:
+            del self._attempts[key]
+
+    def _forget(self, now: int) -> None:
+        self.forget_ended(now)
+        if len(self._attempts) > MAX_WINDOWS:
+            by_end = sorted(self._attempts, key=lambda key: self._attempts[key][0])
+            for key in by_end[: MAX_WINDOWS // 10]:
+                del self._attempts[key]
+
+
+def refuse_exceeded(windows: Iterator[Window] | list[Window], now: int, what: str) -> None:
+    """Raise RateLimited when a window is exceeded, with the wait until the last of the exceeded ones ends."""
+    exceeded = [window for window in windows if window.exceeded]
+    if exceeded:
+        worst = max(exceeded, key=lambda window: window.resets_at)
+        raise RateLimited(f"Too many {what}: the limit is {worst.limit}. Please wait.", worst.resets_at - now)

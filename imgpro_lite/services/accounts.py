@@ -1,0 +1,240 @@
+"""Keys and teams: who a caller is, new keys, and what the operator does with them."""
+
+import sqlite3
+from dataclasses import dataclass
+
+from imgpro_lite import ids
+from imgpro_lite.errors import (
+    Action,
+    Forbidden,
+    KeyLimitReached,
+    OperatorError,
+    RegistrationClosed,
+    Unauthorized,
+    ValidationFailed,
+)
+from imgpro_lite.fields import KeyFields, parse
+from imgpro_lite.models import ANONYMOUS_TEAM_ID, Ability, ApiKey, Caller, Team, TeamKind
+from imgpro_lite.plans import Plan, PlanTable
+from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, RateLimit, refuse_exceeded
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.limits import verify_resend_url
+from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
+from imgpro_lite.store import account_rows, media_rows
+from imgpro_lite.store.db import Tx
+
+DEFAULT_KEY_NAME = "Default"
+FREE = "free"  # the plan of every key made through the API (decision 15)
+ALL_ABILITIES = frozenset(Ability)
+
+
+@dataclass(frozen=True)
+class NewKey:
+    """A key just made. `secret` is shown this once and stored nowhere."""
+
+    secret: str
+    key: ApiKey
+    team: Team
+
+
+async def identify(rt: Runtime, bearer: str | None, address: str, ability: Ability) -> Caller:
+    """Who sends this request: the team of its key, or an address without one.
+
+    Raises Unauthorized for a key that is not in force, Forbidden when it lacks the ability, RateLimited.
+    """
+    if bearer is None:
+        team = await rt.db.read(account_rows.get_team, ANONYMOUS_TEAM_ID)
+        return Caller(team, None, address)
+    found = await rt.db.read(account_rows.find_key_and_team, ids.api_key_sha256(bearer))
+    if found is None:
+        raise Unauthorized
+    key, team = found
+    now = rt.clock.now()
+    limit = RateLimit("requests_per_key", rt.settings.limits.requests_per_key_per_minute, MINUTE_SECONDS)
+    refuse_exceeded([rt.rate_windows.charge(limit, key.key_id, now)], now, "requests with this key in a minute")
+    if ability not in key.abilities:
+        raise Forbidden
+    return Caller(team, key, address)
+
+
+def charge_key_attempt(rt: Runtime, caller: Caller) -> None:
+    """Count an attempt to make a key, whatever becomes of it. Raises RateLimited."""
+    now = rt.clock.now()
+    limit = RateLimit("keys_per_ip", rt.settings.limits.keys_per_ip_per_hour, HOUR_SECONDS)
+    refuse_exceeded([rt.rate_windows.charge(limit, caller.address, now)], now, "new keys from your address")
+
+
+async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
+    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7).
+
+    Raises RateLimited, RegistrationClosed, ValidationFailed, KeyLimitReached.
+    """
+    if caller.anonymous and rt.settings.server.registration_closed:
+        raise _registration_closed(rt)
+    email = _email_of(caller, fields)
+    now = rt.clock.now()
+    per_email = RateLimit("keys_per_email", rt.settings.limits.keys_per_email_per_hour, HOUR_SECONDS)
+    refuse_exceeded([rt.rate_windows.charge(per_email, email, now)], now, "new keys for this e-mail address")
+    return await rt.db.write(_insert_key, rt, caller, email, fields.name or DEFAULT_KEY_NAME)
+
+
+def _email_of(caller: Caller, fields: KeyFields) -> str:
+    if caller.anonymous:
+        if fields.email is None:
+            raise ValidationFailed({"email": ["is required"]})
+        return fields.email
+    assert caller.team.email is not None
+    if fields.email not in (None, caller.team.email):
+        raise ValidationFailed({"email": ["must be the address of this key's account, or left out"]})
+    return caller.team.email
+
+
+def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> NewKey:
+    team = caller.team if not caller.anonymous else account_rows.find_verified_team(tx.conn, email)
+    if team is not None and team.registration_closed:
+        raise _registration_closed(rt)
+    if caller.anonymous or not caller.team.verified:
+        _refuse_too_many_unverified(tx, rt, email)
+    owner = caller.team if not caller.anonymous else _new_space(tx, email)
+    return insert_new_key(tx, owner, name, ALL_ABILITIES, created_from=caller.address)
+
+
+def _new_space(tx: Tx, email: str) -> Team:
+    """A space of its own for an unverified key, so that knowing an address opens nothing (decision 6)."""
+    return account_rows.insert_team(tx.conn, TeamKind.UNVERIFIED, email, FREE, tx.now)
+
+
+def insert_new_key(tx: Tx, team: Team, name: str, abilities: frozenset[Ability], *, created_from: str | None) -> NewKey:
+    """Add a key to a team."""
+    secret, key_id = ids.new_api_key(), ids.new_key_id()
+    account_rows.insert_api_key(
+        tx.conn,
+        key_id=key_id,
+        team_id=team.id,
+        secret_sha256=ids.api_key_sha256(secret),
+        name=name,
+        abilities=abilities,
+        created_at=tx.now,
+        created_from=created_from,
+    )
+    return NewKey(secret, ApiKey(key_id, team.id, name, abilities, tx.now, None), team)
+
+
+def _refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
+    limit = rt.settings.limits.unverified_keys_per_email
+    since = tx.now - rt.settings.limits.retention_days * SECONDS_PER_DAY
+    if limit and account_rows.count_unverified_keys(tx.conn, email, since) >= limit:
+        raise KeyLimitReached(
+            f"This e-mail address has {limit} unverified API keys, and no more are possible. "
+            "Verify the address to create more.",
+            action=Action("verify", url=verify_resend_url(rt, email), label="Verify Email"),
+        )
+
+
+def _registration_closed(rt: Runtime) -> RegistrationClosed:
+    return RegistrationClosed(
+        "Registration is closed here. Ask the owner of this server for a key.",
+        action=Action("redirect", url=f"{rt.settings.public_url}/dashboard", label="Go to Dashboard"),
+    )
+
+
+def retention_days(settings: Settings, team: Team) -> int | None:
+    """How long a team's new images are kept; None for good."""
+    return None if team.verified else settings.limits.retention_days
+
+
+# ── the operator's commands: one write transaction each, beside a running server or alone ──
+
+
+def operator_create_key(
+    tx: Tx,
+    plans: PlanTable,
+    *,
+    email: str,
+    name: str,
+    plan: str | None,
+    default_plan: str,
+    verified: bool,
+    abilities: frozenset[Ability],
+) -> NewKey:
+    """A key for an address: of its verified team, made when there is none, or in a new unverified space.
+
+    Raises ValidationFailed for a wrong address or name, OperatorError for an unknown plan or one that differs from
+    the plan that the address's team is on.
+    """
+    fields = parse(KeyFields, {"email": email, "name": name})
+    assert fields.email is not None
+    if plan is not None and not plans.has(plan):
+        known = ", ".join(["owner", *(known.name for known in plans.plans)])
+        raise OperatorError(f"There is no plan {plan!r}. The plans are: {known}.")
+    team = account_rows.find_verified_team(tx.conn, fields.email) if verified else None
+    if team is not None and plan not in (None, team.plan):
+        raise OperatorError(
+            f"The team of {fields.email} is on the plan {team.plan!r}; leave out --plan to add a key to it."
+        )
+    if team is None:
+        kind = TeamKind.VERIFIED if verified else TeamKind.UNVERIFIED
+        team = account_rows.insert_team(tx.conn, kind, fields.email, plan or default_plan, tx.now)
+    return insert_new_key(tx, team, fields.name or DEFAULT_KEY_NAME, abilities, created_from=None)
+
+
+def operator_revoke_key(tx: Tx, key_id: str) -> None:
+    """End a key at once; its images stay. Raises OperatorError for an unknown or already revoked key."""
+    found = account_rows.find_api_key(tx.conn, key_id)
+    if found is None:
+        raise OperatorError(f"There is no key {key_id!r}. `imgpro-lite keys list` shows them.")
+    if not account_rows.revoke_api_key(tx.conn, key_id, tx.now):
+        raise OperatorError(f"The key {key_id} was already revoked.")
+
+
+def operator_verify_key(tx: Tx, key_id: str) -> Team:
+    """Confirm a key's address without its mail: the team that the key belongs to now.
+
+    Raises OperatorError for an unknown, revoked or already verified key.
+    """
+    found = account_rows.find_api_key(tx.conn, key_id)
+    if found is None:
+        raise OperatorError(f"There is no key {key_id!r}. `imgpro-lite keys list` shows them.")
+    key, team = found
+    if key.revoked_at is not None:
+        raise OperatorError(f"The key {key_id} was revoked, so it cannot be verified.")
+    if team.verified:
+        raise OperatorError(f"The key {key_id} is verified already.")
+    return join_verified_team(tx, team)
+
+
+def join_verified_team(tx: Tx, space: Team) -> Team:
+    """Make an unverified space the verified team of its address, or move its keys and images to that team.
+
+    The images lose their retention, but not a ttl (decision 11); this month's uploads and the storage are added, never
+    refused for quota, and an external_id that the team already uses is dropped from the joining image (decision 6).
+    """
+    assert space.email is not None
+    account_rows.update_unverified_storage(tx.conn, -space.storage_bytes)
+    team = account_rows.find_verified_team(tx.conn, space.email)
+    if team is None:
+        account_rows.update_team_kind(tx.conn, space.id, TeamKind.VERIFIED)
+        media_rows.lift_retention(tx.conn, space.id)
+        return account_rows.get_team(tx.conn, space.id)
+    media_rows.lift_retention(tx.conn, space.id)
+    media_rows.move_media(tx.conn, space.id, team.id)
+    month = max(space.uploads_month, team.uploads_month)
+    account_rows.update_team_usage(tx.conn, team, month, space.uploads_used_in(month), space.storage_bytes)
+    account_rows.update_key_team(tx.conn, space.id, team.id)
+    account_rows.delete_team(tx.conn, space.id)
+    return account_rows.get_team(tx.conn, team.id)
+
+
+def list_keys(conn: sqlite3.Connection) -> list[tuple[ApiKey, Team]]:
+    """Every key with its team, oldest first."""
+    return account_rows.list_api_keys(conn)
+
+
+def key_limits(settings: Settings, plan: Plan, team: Team) -> dict[str, int | None]:
+    """What the answer to a new key says about its limits: uploads a month, megabytes, days. None is no limit."""
+    storage = plan.storage_limit_bytes
+    return {
+        "uploads": plan.uploads_limit,
+        "storage_mb": None if storage is None else storage // BYTES_PER_MB,
+        "retention_days": retention_days(settings, team),
+    }

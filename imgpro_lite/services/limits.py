@@ -1,0 +1,147 @@
+"""What a caller may still upload: rate limits without a key, quotas with one."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from imgpro_lite import links
+from imgpro_lite.errors import Action, QuotaExceeded, Unauthorized
+from imgpro_lite.models import Caller, Team, TeamKind
+from imgpro_lite.plans import Plan, month_ends_at, month_number
+from imgpro_lite.rate_windows import DAY_SECONDS, HOUR_SECONDS, RateLimit, Window, refuse_exceeded
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.store import account_rows
+from imgpro_lite.store.db import Tx
+
+MIN_IMAGE_BYTES = 1  # before an upload's size is known: a quota with less than this left is exhausted
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a team has used of its plan this month. A limit of None is none."""
+
+    plan: str
+    uploads_used: int
+    uploads_limit: int | None
+    storage_used_bytes: int
+    storage_limit_bytes: int | None
+
+    def as_json(self) -> dict[str, Any]:
+        """The `usage` object of a quota error."""
+        return dict(vars(self))
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a caller stands with its limits: a quota with a key, rate windows without."""
+
+    usage: Usage | None = None
+    hourly: Window | None = None
+    daily: Window | None = None
+
+
+def usage_of(rt: Runtime, team: Team) -> Usage:
+    """A team's usage in the current month."""
+    plan = rt.plans.get(team.plan)
+    month = month_number(rt.clock.now())
+    return Usage(
+        plan.name, team.uploads_used_in(month), plan.uploads_limit, team.storage_bytes, plan.storage_limit_bytes
+    )
+
+
+def charge_attempt(rt: Runtime, caller: Caller) -> Standing:
+    """Count an attempt to upload or import. What it is worth is for `refuse_exhausted` to say."""
+    if not caller.anonymous:
+        return Standing(usage=usage_of(rt, caller.team))
+    limits, now = rt.settings.limits, rt.clock.now()
+    hourly = RateLimit("anonymous_uploads_hour", limits.anonymous_uploads_per_hour, HOUR_SECONDS)
+    daily = RateLimit("anonymous_uploads_day", limits.anonymous_uploads_per_day, DAY_SECONDS)
+    return Standing(
+        hourly=rt.rate_windows.charge(hourly, caller.address, now),
+        daily=rt.rate_windows.charge(daily, caller.address, now),
+    )
+
+
+async def refuse_exhausted(rt: Runtime, caller: Caller, standing: Standing) -> None:
+    """Refuse before the body is read when nothing more can be stored.
+
+    Raises Unauthorized where anonymous uploads are off, RateLimited, QuotaExceeded, StorageFull.
+    """
+    if caller.anonymous and not rt.settings.anonymous.enabled:
+        raise Unauthorized("Uploads without an API key are switched off here. Create a key with POST /v1/keys.")
+    windows = [window for window in (standing.hourly, standing.daily) if window is not None]
+    refuse_exceeded(windows, rt.clock.now(), "uploads from your address")
+    rt.blobs.check_free_space()
+    unverified_bytes = 0
+    if caller.team.kind is TeamKind.UNVERIFIED:
+        unverified_bytes = await rt.db.read(account_rows.get_unverified_storage_bytes)
+    _refuse_over_quota(rt, caller.team, unverified_bytes, MIN_IMAGE_BYTES)
+
+
+def charge_upload(tx: Tx, rt: Runtime, team_id: int, size_bytes: int) -> Team:
+    """Spend one upload and its bytes of a team's quota: the team as it is then. Raises QuotaExceeded.
+
+    There is one writer, so nobody else can spend the counters between reading and writing them.
+    """
+    team = account_rows.get_team(tx.conn, team_id)
+    _refuse_over_quota(rt, team, account_rows.get_unverified_storage_bytes(tx.conn), size_bytes)
+    account_rows.update_team_usage(tx.conn, team, month_number(tx.now), 1, size_bytes)
+    return account_rows.get_team(tx.conn, team_id)
+
+
+def _refuse_over_quota(rt: Runtime, team: Team, unverified_bytes: int, size_bytes: int) -> None:
+    """Raise QuotaExceeded when one more image of this size is more than the team may store."""
+    usage = usage_of(rt, team)
+    plan = rt.plans.get(team.plan)
+    if team.kind is TeamKind.ANONYMOUS:
+        if team.storage_bytes + size_bytes > rt.allowances.anonymous_storage_bytes:
+            limit = rt.allowances.anonymous_storage_bytes
+            raise _anonymous_storage_full(rt, Usage("anonymous", 0, None, team.storage_bytes, limit))
+        return
+    if usage.uploads_limit is not None and usage.uploads_used >= usage.uploads_limit:
+        wait_seconds = month_ends_at(rt.clock.now()) - rt.clock.now()
+        action = _upgrade(rt, team, plan) or Action("wait", seconds=wait_seconds)
+        raise _quota_exceeded("Monthly upload limit reached.", usage, action)
+    if usage.storage_limit_bytes is not None and usage.storage_used_bytes + size_bytes > usage.storage_limit_bytes:
+        raise _quota_exceeded("Storage limit reached.", usage, _upgrade(rt, team, plan))
+    if (
+        team.kind is TeamKind.UNVERIFIED
+        and plan.storage_limit_bytes is not None
+        and unverified_bytes + size_bytes > rt.allowances.unverified_storage_bytes
+    ):
+        raise _quota_exceeded(
+            "Storage limit reached for unverified API keys on this server. Verify your e-mail address to go on.",
+            usage,
+            Action("verify", url=verify_resend_url(rt, team.email or ""), label="Verify Email"),
+        )
+
+
+def _quota_exceeded(message: str, usage: Usage, action: Action | None) -> QuotaExceeded:
+    headers = {"Retry-After": str(action.seconds)} if action and action.seconds else {}
+    return QuotaExceeded(message, action=action, extra={"usage": usage.as_json()}, headers=headers)
+
+
+def _anonymous_storage_full(rt: Runtime, usage: Usage) -> QuotaExceeded:
+    action = Action("upgrade", url=register_url(rt), label="Create API Key")
+    message = "Storage limit reached for uploads without an API key. Create a key to go on."
+    return _quota_exceeded(message, usage, action)
+
+
+def _upgrade(rt: Runtime, team: Team, plan: Plan) -> Action | None:
+    """A signed link to the next plan, or None on the largest (decision 17)."""
+    target = rt.plans.upgrade_from(plan)
+    if target is None:
+        return None
+    token = rt.links.sign(links.UPGRADE, {"team": team.id, "plan": target.name})
+    uploads = "unlimited" if target.uploads_limit is None else f"{target.uploads_limit:,}"
+    label = f"Upgrade to {target.label} (${target.price_usd_per_month}/mo) for {uploads} uploads"
+    return Action("upgrade", url=f"{rt.settings.public_url}/upgrade/{target.name}?t={token}", label=label)
+
+
+def verify_resend_url(rt: Runtime, email: str) -> str:
+    """A signed page that mails an address its verification link again (decision 9)."""
+    return f"{rt.settings.public_url}/verify/resend?t={rt.links.sign(links.VERIFY_RESEND, {'email': email})}"
+
+
+def register_url(rt: Runtime) -> str:
+    """The page that says how to get a key."""
+    return f"{rt.settings.public_url}/api/quick-start"

@@ -1,0 +1,137 @@
+"""From bytes that arrived to an image that is kept: checks, decoding, and the one durable transaction.
+
+    duplicate? → known format? → decoded whole in a worker → synced → [quota · rename · row · commit]
+
+A refused upload stores nothing. An accepted one is on the disk, file first and row second, before anybody hears of it.
+"""
+
+import asyncio
+import contextlib
+import hashlib
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+from imgpro_lite import fields as field_rules
+from imgpro_lite import ids
+from imgpro_lite.errors import Duplicate, FileTooLarge, UnsupportedFormat, ValidationFailed
+from imgpro_lite.fields import UploadFields
+from imgpro_lite.formats import Format, sniff
+from imgpro_lite.imaging.jobs import Probed
+from imgpro_lite.models import Caller, Media, NewMedia, Team
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.accounts import retention_days
+from imgpro_lite.services.limits import charge_upload
+from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
+from imgpro_lite.store import media_rows
+from imgpro_lite.store.db import Tx
+from imgpro_lite.store.spool import SpooledFile
+
+
+def file_limit_bytes(settings: Settings, caller: Caller) -> int:
+    """The largest file that this caller may send."""
+    limits = settings.limits
+    return (limits.anonymous_file_mb if caller.anonymous else limits.file_mb) * BYTES_PER_MB
+
+
+def check_size(settings: Settings, size_bytes: int, head: bytes, limit_bytes: int) -> None:
+    """Raise FileTooLarge as soon as a file that is still arriving is over its limit; an SVG has one of its own."""
+    if size_bytes > limit_bytes:
+        raise FileTooLarge(f"The file exceeds the limit of {limit_bytes // BYTES_PER_MB} MB.")
+    svg_mb = settings.limits.svg_file_mb
+    if size_bytes > svg_mb * BYTES_PER_MB and sniff(head) is Format.SVG:
+        raise FileTooLarge(f"The file exceeds the limit of {svg_mb} MB for SVG.")
+
+
+async def store_upload(
+    rt: Runtime, caller: Caller, file: SpooledFile, fields: UploadFields, filename: str
+) -> tuple[Media, Team]:
+    """Keep a file that arrived whole: the new image, and its team as charged for it.
+
+    Raises ValidationFailed, Duplicate, UnsupportedFormat, QuotaExceeded, Overloaded, StorageFull.
+    """
+    if caller.anonymous and fields.ttl is not None:
+        raise ValidationFailed({"ttl": ["needs an API key"]})
+    await _refuse_duplicate(rt, caller, fields)
+    format_ = sniff(file.head)
+    if format_ is None:
+        raise UnsupportedFormat(
+            "The file is not an image of a supported type: JPEG, PNG, WebP, GIF, SVG, HEIC, AVIF, TIFF or BMP."
+        )
+    async with _decoded(rt, file, format_) as (stored, probed):
+        new = _new_media(stored, format_, probed, fields, filename)
+        return await rt.db.write(_insert, rt, caller, new, stored.path)
+
+
+async def _refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -> None:
+    """A known external_id is refused before the work of decoding; the transaction checks it once more."""
+    if fields.external_id is None or caller.anonymous:
+        return
+    existing = await rt.db.read(media_rows.find_by_external_id, caller.team.id, fields.external_id, rt.clock.now())
+    if existing is not None:
+        raise Duplicate(existing)
+
+
+@contextlib.asynccontextmanager
+async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIterator[tuple[SpooledFile, Probed]]:
+    """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised."""
+    if format_ is not Format.SVG:
+        # The disk and a worker are busy at the same time.
+        probed, _ = await asyncio.gather(rt.pool.probe(file.path, format_), file.sync())
+        yield file, probed
+        return
+    with rt.blobs.temporary_path() as path:
+        probed = await rt.pool.probe(file.path, format_, sanitized=path)
+        content = await asyncio.to_thread(path.read_bytes)
+        with path.open("rb+") as sanitized:
+            stored = replace(
+                file,
+                path=path,
+                descriptor=sanitized.fileno(),
+                size_bytes=len(content),
+                sha256=hashlib.sha256(content).digest(),
+            )
+            await stored.sync()
+            yield stored, probed
+
+
+def _new_media(stored: SpooledFile, format_: Format, probed: Probed, fields: UploadFields, filename: str) -> NewMedia:
+    return NewMedia(
+        id=ids.new_media_id(),
+        sha256=stored.sha256,
+        format=format_,
+        width=probed.width,
+        height=probed.height,
+        frames=probed.frames,
+        has_alpha=probed.has_alpha,
+        filesize_bytes=stored.size_bytes,
+        name=fields.name or field_rules.base_name(filename) or f"image.{format_}",
+        namespace=fields.namespace,
+        tags=fields.tags or (),
+        public=fields.public is not False,
+        external_id=fields.external_id,
+        metadata=fields.metadata or {},
+        date_at=fields.date,
+        ttl_seconds=fields.ttl,
+    )
+
+
+def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> tuple[Media, Team]:
+    """The durable step. The file gets its name before its row exists, so that no row is ever without its file."""
+    if new.external_id is not None and not caller.anonymous:
+        existing = media_rows.find_by_external_id(tx.conn, caller.team.id, new.external_id, tx.now)
+        if existing is not None:
+            raise Duplicate(existing)
+        media_rows.release_expired_external_id(tx.conn, caller.team.id, new.external_id, tx.now)
+    team = charge_upload(tx, rt, caller.team.id, new.filesize_bytes)
+    rt.blobs.adopt(path, new.sha256)
+    days = retention_days(rt.settings, team)
+    media = media_rows.insert_media(
+        tx.conn,
+        new,
+        team_id=team.id,
+        team_hash=team.hash,
+        created_at=tx.now,
+        retention_expires_at=None if days is None else tx.now + days * SECONDS_PER_DAY,
+    )
+    return media, team

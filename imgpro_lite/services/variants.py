@@ -1,0 +1,91 @@
+"""Image bytes: the stored file itself, or a variant of it from the cache, or one made now."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgpro_lite.errors import NotFound, TransformFailed
+from imgpro_lite.formats import SIZES_PX, Format, can_make
+from imgpro_lite.imaging.jobs import PIPELINE_VERSION, Transform
+from imgpro_lite.models import Media
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.settings import ImagingSettings
+from imgpro_lite.store import media_rows
+
+# Formats that a size on their own extension can be made in: those that workers can write.
+_RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
+
+
+@dataclass(frozen=True)
+class ImageFile:
+    """Bytes to serve. The ETag names the content and the variant, so it changes exactly when the bytes may."""
+
+    path: Path
+    format: Format
+    etag: str
+    media: Media
+
+
+async def get_image(rt: Runtime, team_hash: str, media_id: str, target: Format, size: str | None) -> ImageFile:
+    """The file behind an image URL. Raises NotFound, TransformFailed, Overloaded, StorageFull."""
+    media = await rt.db.read(media_rows.find_media, media_id, rt.clock.now())
+    if media is None or media.team_hash != team_hash or not can_make(media.format, target):
+        raise NotFound("There is no such image.")
+    short_edge_px = _short_edge_px(media, size)
+    if target is media.format and (short_edge_px is None or media.format is Format.SVG):
+        return ImageFile(rt.blobs.path(media.sha256), target, media.sha256.hex(), media)
+    if target is media.format and target not in _RESIZABLE:
+        raise NotFound(f"There is no smaller .{target}; ask for .jpeg, .png, .webp or .avif.")
+    name = _variant_name(rt.settings.imaging, media, target, short_edge_px)
+    path = rt.cache.find(name, rt.clock.now())
+    if path is None:
+        job = _transform(rt.settings.imaging, media, target, short_edge_px)
+        path = await rt.in_flight.run(name, lambda: _make(rt, media, job, name))
+    return ImageFile(path, target, name, media)
+
+
+def _short_edge_px(media: Media, size: str | None) -> int | None:
+    """The size to make, or None when nothing would shrink. An SVG has no pixels of its own: it is drawn at any size."""
+    wanted = SIZES_PX.get(size or "")
+    if wanted is None or (media.format is not Format.SVG and min(media.width, media.height) <= wanted):
+        return None
+    return wanted
+
+
+def _quality(settings: ImagingSettings, target: Format) -> int:
+    qualities = {
+        Format.JPEG: settings.jpeg_quality,
+        Format.WEBP: settings.webp_quality,
+        Format.AVIF: settings.avif_quality,
+    }
+    return qualities.get(target, 0)
+
+
+def _variant_name(settings: ImagingSettings, media: Media, target: Format, short_edge_px: int | None) -> str:
+    """The cache key: everything that the bytes depend on. A new pipeline version misses, and nothing is migrated."""
+    size = short_edge_px or "full"
+    return f"{media.sha256.hex()}-{size}-q{_quality(settings, target)}-v{PIPELINE_VERSION}.{target}"
+
+
+def _transform(settings: ImagingSettings, media: Media, target: Format, short_edge_px: int | None) -> Transform:
+    return Transform(
+        source=media.format,
+        target=target,
+        short_edge_px=short_edge_px,
+        quality=_quality(settings, target),
+    )
+
+
+async def _make(rt: Runtime, media: Media, job: Transform, name: str) -> Path:
+    """Make a variant and put it into the cache."""
+    if rt.cache.is_known_failure(name, rt.clock.now()):
+        raise TransformFailed("This picture cannot be made in that size or format.")
+    rt.blobs.check_free_space()
+    temporary = rt.cache.temporary(name)
+    try:
+        await rt.pool.transform(rt.blobs.path(media.sha256), temporary, job)
+        return rt.cache.adopt(temporary, name, rt.clock.now())
+    except TransformFailed:
+        rt.cache.remember_failure(name, rt.clock.now())
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)

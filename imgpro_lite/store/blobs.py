@@ -1,0 +1,74 @@
+"""Content-addressed bytes: `blobs/ab/cd/<sha256>`, written once, and `tmp/` beside them for what is still arriving."""
+
+import contextlib
+import os
+import secrets
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from imgpro_lite.errors import StorageFull
+from imgpro_lite.store.files import free_bytes, sync_directory
+
+
+class BlobStore:
+    """Originals by SHA-256. Temporary files live on the same file system, so that a rename makes them blobs."""
+
+    def __init__(self, data_dir: Path, min_free_bytes: int) -> None:
+        self.root = data_dir / "blobs"
+        self.temp_dir = data_dir / "tmp"
+        self._min_free_bytes = min_free_bytes
+
+    def prepare(self) -> None:
+        """Make the directories, and remove what uploads that a crash cut short left behind."""
+        self.root.mkdir(exist_ok=True)
+        self.temp_dir.mkdir(exist_ok=True)
+        for leftover in self.temp_dir.iterdir():
+            leftover.unlink(missing_ok=True)
+        sync_directory(self.root.parent)
+
+    def path(self, sha256: bytes) -> Path:
+        """Where the bytes with this hash are, or would be."""
+        name = sha256.hex()
+        return self.root / name[:2] / name[2:4] / name
+
+    def check_free_space(self) -> None:
+        """Raise StorageFull below the free-space mark."""
+        if free_bytes(self.temp_dir) < self._min_free_bytes:
+            raise StorageFull
+
+    @contextlib.contextmanager
+    def temporary(self) -> Iterator[tuple[Path, int]]:
+        """A new empty file and its descriptor, both gone after the block unless `adopt` took the file."""
+        descriptor, name = tempfile.mkstemp(dir=self.temp_dir)
+        path = Path(name)
+        try:
+            yield path, descriptor
+        finally:
+            os.close(descriptor)
+            path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def temporary_path(self) -> Iterator[Path]:
+        """A path for a file that somebody else makes, gone after the block unless `adopt` took it."""
+        path = self.temp_dir / f"made-{secrets.token_hex(8)}"
+        try:
+            yield path
+        finally:
+            path.unlink(missing_ok=True)
+
+    def adopt(self, temporary: Path, sha256: bytes) -> None:
+        """Make a synced temporary file the blob of its hash, durably: its entry and every new parent are on the disk.
+
+        Called inside the transaction that inserts the row, so that a sweep cannot remove the same bytes meanwhile.
+        Replacing an existing blob is harmless: same name, same bytes.
+        """
+        target = self.path(sha256)
+        changed = [target.parent]
+        for parent in (target.parent.parent, target.parent):
+            if not parent.exists():
+                parent.mkdir(exist_ok=True)
+                changed.append(parent.parent)
+        temporary.replace(target)
+        for directory in changed:
+            sync_directory(directory)

@@ -1,0 +1,67 @@
+"""The operating system's part of storage: locks, syncs and free space, with what differs on macOS and Windows."""
+
+import os
+import shutil
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+from imgpro_lite.errors import OperatorError
+
+if sys.platform == "win32":
+    import msvcrt
+else:
+    import fcntl
+
+
+class DirectoryLock:
+    """A hold on a data directory that ends with the process, however it ends."""
+
+    def __init__(self, path: Path) -> None:
+        """Take the lock file at `path`. Raises OperatorError when another process has it."""
+        self._file: BinaryIO = path.open("a+b")
+        try:
+            if sys.platform == "win32":
+                self._file.seek(0)
+                msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
+            else:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            self._file.close()
+            raise OperatorError(
+                f"Another imgpro-lite server is already running on the data directory {path.parent}. "
+                "Stop it first, or choose another directory with --data-dir."
+            ) from None
+
+    def release(self) -> None:
+        """Let another server have the directory."""
+        self._file.close()
+
+
+def sync_file(descriptor: int) -> None:
+    """Return when the file's bytes are on the disk. Raises OSError; a failed sync must never be retried."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)  # fsync there only reaches the drive's cache
+    else:
+        os.fsync(descriptor)
+
+
+def sync_directory(path: Path) -> None:
+    """Make new and renamed entries of a directory durable. Windows does so by itself."""
+    if sys.platform == "win32":
+        return
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def free_bytes(path: Path) -> int:
+    """Bytes that this process may still write on the file system of `path`."""
+    return shutil.disk_usage(path).free
+
+
+def total_bytes(path: Path) -> int:
+    """Size in bytes of the file system of `path`."""
+    return shutil.disk_usage(path).total

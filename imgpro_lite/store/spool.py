@@ -1,0 +1,100 @@
+"""A file that is still arriving: written, counted and hashed as its bytes come in."""
+
+import asyncio
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgpro_lite.errors import StorageFull
+from imgpro_lite.formats import SNIFF_BYTES
+from imgpro_lite.store.files import sync_file
+
+# Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
+# 512 KiB about 1 ms. Two such buffers for each of 20 uploads at once are 20 MB.
+BATCH_BYTES = 512 * 1024
+
+_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
+
+
+@dataclass(frozen=True)
+class SpooledFile:
+    """A file that arrived whole. `head` are its first SNIFF_BYTES; it is not synced yet."""
+
+    path: Path
+    descriptor: int
+    size_bytes: int
+    sha256: bytes
+    head: bytes
+
+    async def sync(self) -> None:
+        """Return when the bytes are on the disk. Raises StorageFull, or OSError for a failing disk."""
+        with disk_full_as_refusal():
+            await asyncio.to_thread(sync_file, self.descriptor)
+
+
+class Spool:
+    """Takes the bytes of one file. One thread at a time writes and hashes while the next bytes arrive."""
+
+    def __init__(self, path: Path, descriptor: int) -> None:
+        self._path = path
+        self._descriptor = descriptor
+        self._hash = hashlib.sha256()
+        self._batch = bytearray()
+        self._writing: asyncio.Future[None] | None = None
+        self.size_bytes = 0
+        self.head = b""
+
+    def feed(self, data: bytes) -> None:
+        """Take the next bytes. Call `flush_if_needed` before feeding more than a batch."""
+        self.size_bytes += len(data)
+        if len(self.head) < SNIFF_BYTES:
+            self.head += data[: SNIFF_BYTES - len(self.head)]
+        self._batch += data
+
+    async def flush_if_needed(self) -> None:
+        """Write a full batch, in the background. Raises StorageFull when an earlier one did not fit."""
+        if len(self._batch) >= BATCH_BYTES:
+            await self._start_writing()
+
+    async def finish(self) -> SpooledFile:
+        """The whole file. Raises StorageFull."""
+        await self._start_writing()
+        await self._wait()
+        return SpooledFile(self._path, self._descriptor, self.size_bytes, self._hash.digest(), self.head)
+
+    async def abandon(self) -> None:
+        """Let a write that is under way end, before the descriptor is closed under it."""
+        if self._writing is not None:
+            await asyncio.wait([self._writing])
+
+    async def _start_writing(self) -> None:
+        await self._wait()
+        batch, self._batch = self._batch, bytearray()
+        loop = asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._write_and_hash, batch)
+
+    async def _wait(self) -> None:
+        if self._writing is not None:
+            with disk_full_as_refusal():
+                await asyncio.shield(self._writing)
+
+    def _write_and_hash(self, batch: bytearray) -> None:
+        view = memoryview(batch)
+        while view:  # a write may be short: on a disk that is nearly full the first one is
+            view = view[os.write(self._descriptor, view) :]
+        self._hash.update(batch)
+
+
+@contextmanager
+def disk_full_as_refusal() -> Iterator[None]:
+    """Turn the system's words for a full disk into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in _DISK_FULL:
+            raise StorageFull from error
+        raise

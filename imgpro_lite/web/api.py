@@ -1,0 +1,50 @@
+"""The /v1 handlers: parse, one service call, present."""
+
+from starlette.requests import Request
+
+from imgpro_lite.fields import KeyFields, parse, upload_fields_from_form
+from imgpro_lite.models import Ability
+from imgpro_lite.services import accounts, limits, media, uploads
+from imgpro_lite.web.forms import receive_upload
+from imgpro_lite.web.presenters import present_media, present_new_key, present_upload
+from imgpro_lite.web.requests import get_caller, read_json_object, runtime
+from imgpro_lite.web.responses import JsonAnswer, limit_headers, set_standing
+
+
+async def create_key(request: Request) -> JsonAnswer:
+    """POST /v1/keys"""
+    rt = runtime(request)
+    caller = await get_caller(request, Ability.WRITE, anonymous=True)
+    accounts.charge_key_attempt(rt, caller)
+    fields = parse(KeyFields, await read_json_object(request))
+    new = await accounts.create_key(rt, caller, fields)
+    return JsonAnswer(present_new_key(rt, new), 201)
+
+
+async def upload(request: Request) -> JsonAnswer:
+    """POST /v1/upload"""
+    rt = runtime(request)
+    caller = await get_caller(request, Ability.WRITE, anonymous=True)
+    standing = limits.charge_attempt(rt, caller)
+    set_standing(request, standing)
+    await limits.refuse_exhausted(rt, caller, standing)
+    limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
+    async with receive_upload(
+        request,
+        rt.blobs,
+        limit_bytes,
+        lambda size_bytes, head: uploads.check_size(rt.settings, size_bytes, head, limit_bytes),
+    ) as form:
+        fields = upload_fields_from_form(form.fields)
+        stored, team = await uploads.store_upload(rt, caller, form.file, fields, form.filename)
+    if not caller.anonymous:
+        set_standing(request, limits.Standing(usage=limits.usage_of(rt, team)))
+    return JsonAnswer(present_upload(rt, stored), 201, limit_headers(request))
+
+
+async def get_media(request: Request) -> JsonAnswer:
+    """GET /v1/media/{id}"""
+    rt = runtime(request)
+    caller = await get_caller(request, Ability.READ, anonymous=True)
+    found = await media.get_media(rt, caller, request.path_params["media_id"])
+    return JsonAnswer(present_media(rt, found, owner=media.owns(caller, found)))

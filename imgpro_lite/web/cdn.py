@@ -1,0 +1,164 @@
+"""Image bytes over HTTP: conditional requests, ranges and caching (RFC 9110 sections 13 and 14, RFC 9111)."""
+
+import asyncio
+import os
+import re
+from dataclasses import dataclass
+from email.utils import formatdate, parsedate_to_datetime
+from urllib.parse import quote
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from imgpro_lite.errors import NotFound
+from imgpro_lite.formats import MEDIA_TYPES, Format, parse_extension
+from imgpro_lite.services.variants import ImageFile, get_image
+from imgpro_lite.web.requests import runtime
+
+# Read and sent at a time: large enough to keep a fast line busy, small enough for hundreds of slow clients at once.
+CHUNK_BYTES = 256 * 1024
+
+# An SVG may carry anything that a browser could run or fetch; sanitising is the first lock and this the second.
+SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
+
+_ENTITY_TAG = re.compile(r'(?:W/)?"([^"]*)"')
+_RANGE = re.compile(r"bytes=\s*([0-9]{0,18})-([0-9]{0,18})\s*", re.IGNORECASE)
+
+
+async def image(request: Request) -> Response:
+    """GET /{team_hash}/{media_id}.{extension}"""
+    rt = runtime(request)
+    params = request.path_params
+    target = parse_extension(params["extension"])
+    if target is None:
+        raise NotFound("There is no such image.")
+    # Of a size given twice the first counts, as for every other parameter; unknown ones are ignored (decision 42).
+    size = request.query_params.getlist("size")[:1]
+    file = await get_image(rt, params["team_hash"], params["media_id"], target, size[0].lower() if size else None)
+    headers = _headers(file, _max_age_seconds(file, rt.settings.cache.max_age_seconds, rt.clock.now()))
+    if _not_modified(request, file):
+        return Response(status_code=304, headers=headers)
+    return _FileAnswer.open(request, file, headers)
+
+
+def _max_age_seconds(file: ImageFile, most_seconds: int, now: int) -> int:
+    """How long others may keep the bytes: never beyond the image's expiry (decision 46)."""
+    expires_at = file.media.expires_at
+    return most_seconds if expires_at is None else max(0, min(most_seconds, expires_at - now))
+
+
+def _headers(file: ImageFile, max_age_seconds: int) -> dict[str, str]:
+    stem = file.media.name.rsplit(".", 1)[0] or file.media.id
+    headers = {
+        "Content-Type": MEDIA_TYPES[file.format],
+        "ETag": f'"{file.etag}"',
+        "Last-Modified": formatdate(max(0, file.media.created_at), usegmt=True),
+        "Cache-Control": f"public, max-age={max_age_seconds}",
+        "Accept-Ranges": "bytes",
+        "Access-Control-Allow-Origin": "*",
+        "X-Content-Type-Options": "nosniff",
+        # RFC 5987: the only place where a caller's text reaches a header.
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(f'{stem}.{file.format}', safe='')}",
+    }
+    if file.format is Format.SVG:
+        headers["Content-Security-Policy"] = SVG_POLICY
+    return headers
+
+
+def _not_modified(request: Request, file: ImageFile) -> bool:
+    """Whether the client's copy is still good. With If-None-Match, If-Modified-Since is ignored (RFC 9110, 13.1.3)."""
+    if (tags := request.headers.get("if-none-match")) is not None:
+        return tags.strip() == "*" or file.etag in _ENTITY_TAG.findall(tags)
+    since = request.headers.get("if-modified-since")
+    try:
+        return since is not None and file.media.created_at <= parsedate_to_datetime(since).timestamp()
+    except (ValueError, OverflowError):
+        return False
+
+
+@dataclass(frozen=True)
+class _Span:
+    """The bytes to send: from `start` up to but not including `end`."""
+
+    start: int
+    end: int
+
+
+def _requested_span(request: Request, file: ImageFile, size_bytes: int) -> _Span | None:
+    """The one range that is asked for, or None for the whole file. Raises IndexError when it is outside of it.
+
+    Several ranges get the whole file, which RFC 9110 (14.2) allows, so that nobody can ask for more than there is.
+    """
+    match = _RANGE.fullmatch(request.headers.get("range", ""))
+    validator = request.headers.get("if-range")
+    if match is None or (validator is not None and validator != f'"{file.etag}"') or not (match[1] or match[2]):
+        return None
+    if not match[1]:  # the last so many bytes
+        start, end = max(0, size_bytes - int(match[2])), size_bytes
+    else:
+        start = int(match[1])
+        end = min(size_bytes, int(match[2]) + 1) if match[2] else size_bytes
+        if match[2] and int(match[2]) < start:
+            return None  # not a valid range, so it is ignored
+    if start >= size_bytes or start == end:
+        raise IndexError
+    return _Span(start, end)
+
+
+class _FileAnswer(Response):
+    """An opened file, or a part of it. Once opened it is sent whole, also when the cache evicts it meanwhile."""
+
+    def __init__(self, descriptor: int, span: _Span, status_code: int, headers: dict[str, str]) -> None:
+        super().__init__(status_code=status_code, headers=headers)
+        self._descriptor = descriptor
+        self._span = span
+
+    @classmethod
+    def open(cls, request: Request, file: ImageFile, headers: dict[str, str]) -> Response:
+        """The answer with the bytes of a file. Raises NotFound when it has vanished."""
+        try:
+            descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            raise NotFound("There is no such image.") from None
+        size_bytes = os.fstat(descriptor).st_size
+        try:
+            span = _requested_span(request, file, size_bytes)
+        except IndexError:
+            os.close(descriptor)
+            return Response(
+                status_code=416, headers={"Content-Range": f"bytes */{size_bytes}", "Cache-Control": "no-store"}
+            )
+        if span is None:
+            return cls(descriptor, _Span(0, size_bytes), 200, {**headers, "Content-Length": str(size_bytes)})
+        partial = {
+            "Content-Range": f"bytes {span.start}-{span.end - 1}/{size_bytes}",
+            "Content-Length": str(span.end - span.start),
+        }
+        return cls(descriptor, span, 206, headers | partial)
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        try:
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            if scope["method"] == "HEAD":
+                await send({"type": "http.response.body", "body": b""})
+            else:
+                await self._send_bytes(send)
+        finally:
+            os.close(self._descriptor)
+
+    async def _send_bytes(self, send: Send) -> None:
+        position = self._span.start
+        os.lseek(self._descriptor, position, os.SEEK_SET)
+        while True:
+            wanted = min(CHUNK_BYTES, self._span.end - position)
+            # The first chunk is most often the whole of a variant and in the page cache: not worth a thread.
+            read = os.read if position == self._span.start else None
+            chunk = (
+                read(self._descriptor, wanted) if read else await asyncio.to_thread(os.read, self._descriptor, wanted)
+            )
+            position += len(chunk)
+            more = position < self._span.end and bool(chunk)
+            await send({"type": "http.response.body", "body": chunk, "more_body": more})
+            if not more:
+                return

@@ -1,0 +1,186 @@
+"""What happens around every request, as plain ASGI: its id and log line, its address, and bodies nobody read."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from imgpro_lite import ids
+from imgpro_lite.errors import InternalError, NotFound
+from imgpro_lite.logs import log_request
+from imgpro_lite.settings import BYTES_PER_MB, Settings
+from imgpro_lite.web.requests import client_address, runtime
+from imgpro_lite.web.responses import render_error
+
+log = logging.getLogger("imgpro_lite.web")
+
+CLIENT_CLOSED_REQUEST = 499  # nginx's number for "the client went away"; it is only ever logged
+
+
+class RequestLog:
+    """Gives each request an id, writes its line to the log, and turns what nobody expected into a 500 with that id."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started_at = time.perf_counter()
+        request_id = ids.new_request_id()
+        status, sent_bytes = CLIENT_CLOSED_REQUEST, 0
+
+        async def send_with_id(message: Message) -> None:
+            nonlocal status, sent_bytes
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            else:
+                sent_bytes += len(message.get("body", b""))
+            await send(message)
+
+        request = Request(scope, receive)
+        try:
+            await self._app(scope, receive, send_with_id)
+        except ClientDisconnect:
+            pass
+        except Exception:
+            log.exception("request failed", extra={"request_id": request_id})
+            if status == CLIENT_CLOSED_REQUEST:
+                answer = await render_error(request, InternalError())
+                await answer(scope, receive, send_with_id)
+        finally:
+            log_request(
+                request_id=request_id,
+                client=client_address(request, runtime(request)),
+                method=scope["method"],
+                path=scope["path"],
+                status=status,
+                response_bytes=sent_bytes,
+                seconds=time.perf_counter() - started_at,
+            )
+
+
+# A refusal that comes before the body was read: up to this much of a body of known length is read and dropped, so that
+# clients that only listen after sending (most libraries) see the answer and not a reset connection. More, or a body of
+# unknown length, is cut off.
+DRAIN_MAX_BYTES = 128 * BYTES_PER_MB
+DRAIN_SECONDS = 20
+# After cutting off, the connection stays open so long, so that the answer arrives before the reset.
+LINGER_SECONDS = 1
+
+
+class UnreadBody:
+    """Deals with the rest of a body when the answer does not need it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or not _has_body(scope):
+            await self._app(scope, receive, send)
+            return
+        body = _Body(scope, receive)
+        cut_off = False
+
+        async def send_after_body(message: Message) -> None:
+            nonlocal cut_off
+            if message["type"] == "http.response.start" and not body.complete:
+                cut_off = not await body.drain()
+                if cut_off:
+                    MutableHeaders(scope=message)["Connection"] = "close"
+            if cut_off and message["type"] == "http.response.body" and not message.get("more_body"):
+                await send({**message, "more_body": True})
+                await asyncio.sleep(LINGER_SECONDS)
+                message = {"type": "http.response.body", "body": b""}
+            await send(message)
+
+        await self._app(scope, body.receive, send_after_body)
+
+
+def _has_body(scope: Scope) -> bool:
+    headers = Headers(scope=scope)
+    return "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+
+
+class _Body:
+    """The body of a request: how much of it has come, and what to do with the rest."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        headers = Headers(scope=scope)
+        declared = headers.get("content-length", "")
+        self._declared_bytes = int(declared[:18]) if declared.isascii() and declared.isdigit() else None
+        # Such a client sends nothing before it is asked to, and it must not be asked to send what nobody wants.
+        self._waits_to_send = headers.get("expect", "").lower() == "100-continue"
+        self._receive = receive
+        self.complete = False
+
+    async def receive(self) -> Message:
+        """The next message of the body, as the application asks for it."""
+        message = await self._receive()
+        self._waits_to_send = False
+        if message["type"] != "http.request" or not message.get("more_body"):
+            self.complete = True
+        return message
+
+    async def drain(self) -> bool:
+        """Read and drop the rest. False when it is too much, or does not come in time."""
+        if self._waits_to_send or self._declared_bytes is None or self._declared_bytes > DRAIN_MAX_BYTES:
+            return False
+        try:
+            async with asyncio.timeout(DRAIN_SECONDS):
+                while not self.complete:
+                    await self.receive()
+        except TimeoutError:
+            return False
+        return True
+
+
+class Addresses:
+    """Takes off the path prefixes of the configured addresses, and keeps each host to its own part (decision 2)."""
+
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+        self._app = app
+        urls = {"pages": settings.public_url, "api": settings.api_url, "src": settings.src_url}
+        split = {part: urlsplit(url) for part, url in urls.items()}
+        # Longest first, so that of /img and /img/api the right one is taken off.
+        self._prefixes = sorted({parts.path for parts in split.values() if parts.path}, key=len, reverse=True)
+        self._parts_of_host: dict[str, set[str]] = {}
+        for part, parts in split.items():
+            self._parts_of_host.setdefault(parts.netloc.lower(), set()).add(part)
+        # The dashboard on the pages' host uses the API of its own origin.
+        self._parts_of_host[split["pages"].netloc.lower()].add("api")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            path = self._without_prefix(scope["path"])
+            if not path.isprintable() or not self._is_served(scope, path):
+                answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
+                await answer(scope, receive, send)
+                return
+            scope = {**scope, "path": path}
+        await self._app(scope, receive, send)
+
+    def _without_prefix(self, path: str) -> str:
+        for prefix in self._prefixes:
+            if path.startswith(prefix + "/"):
+                return path[len(prefix) :]
+        return path
+
+    def _is_served(self, scope: Scope, path: str) -> bool:
+        """Whether the host that was asked serves this path. One that is not configured, such as an IP, serves all."""
+        parts = self._parts_of_host.get(Headers(scope=scope).get("host", "").lower())
+        return parts is None or path == "/healthz" or _part_of(path.split("/")) in parts
+
+
+def _part_of(segments: Iterable[str]) -> str:
+    _, first, *rest = segments
+    if first == "v1":
+        return "api"
+    return "src" if rest and "." in rest[-1] and len(rest) == 1 and len(first) == 5 else "pages"

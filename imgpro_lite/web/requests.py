@@ -1,0 +1,122 @@
+"""From a request to what the services understand: the caller, its address, and parsed bodies."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from typing import Any
+
+from starlette.requests import Request
+
+from imgpro_lite import fields
+from imgpro_lite.errors import BadRequest, Unauthorized
+from imgpro_lite.models import Ability, Caller
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.services import accounts
+
+MAX_JSON_BYTES = 1024 * 1024  # decision 47
+
+# One customer gets at least a /64 (RFC 6177), so limits count networks of that size and not single addresses.
+IPV6_PREFIX_BITS = 64
+
+
+def runtime(request: Request) -> Runtime:
+    """The server's runtime, as app.py put it there."""
+    rt: Runtime = request.app.state.runtime
+    return rt
+
+
+async def get_caller(request: Request, ability: Ability, *, anonymous: bool = False) -> Caller:
+    """Who sends this request. Raises Unauthorized, also without a key where `anonymous` is not allowed, and Forbidden.
+
+    A key that is present but wrong never falls back to anonymous (decision 13).
+    """
+    rt = runtime(request)
+    bearer = _bearer(request)
+    if bearer is None and not anonymous:
+        raise Unauthorized
+    return await accounts.identify(rt, bearer, rate_subject(client_address(request, rt)), ability)
+
+
+def _bearer(request: Request) -> str | None:
+    """The key of the Authorization header; None when there is no such header. Raises Unauthorized."""
+    headers = request.headers.getlist("authorization")
+    if not headers:
+        return None
+    scheme, _, key = headers[0].partition(" ")
+    if len(headers) > 1 or scheme.lower() != "bearer" or not key.strip():
+        raise Unauthorized
+    return key.strip()
+
+
+def client_address(request: Request, rt: Runtime) -> str:
+    """The client's IP address: the socket's, or the right-most in X-Forwarded-For that is no trusted proxy."""
+    address = request.client.host if request.client else ""
+    hops = [hop for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
+    while hops and _is_trusted(address, rt):
+        forwarded = _parse_address(hops.pop())
+        if forwarded is None:
+            break
+        address = str(forwarded)
+    return address
+
+
+def _is_trusted(address: str, rt: Runtime) -> bool:
+    parsed = _parse_address(address)
+    return parsed is not None and any(parsed in network for network in rt.settings.server.trusted_proxies)
+
+
+def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address; an IPv4 one that was mapped into IPv6 is IPv4 again."""
+    try:
+        address = ip_address(text.strip())
+    except ValueError:
+        return None
+    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
+
+
+def rate_subject(address: str) -> str:
+    """What rate limits count: an IPv4 address, or the network of an IPv6 one."""
+    parsed = _parse_address(address)
+    if isinstance(parsed, IPv6Address):
+        return str(ip_network((parsed, IPV6_PREFIX_BITS), strict=False))
+    return str(parsed) if parsed else address
+
+
+async def read_json_object(request: Request) -> dict[str, Any]:
+    """The JSON object of the body. Raises BadRequest for what cannot be parsed (decision 47)."""
+    text = await _read_body(request)
+    try:
+        value = fields.parse_json(text.decode("utf-8"))
+    except UnicodeDecodeError:
+        raise BadRequest("The body is not valid UTF-8.") from None
+    except ValueError:
+        raise BadRequest("The body is not valid JSON.") from None
+    if not isinstance(value, dict):
+        raise BadRequest("The body must be a JSON object.")
+    return value
+
+
+async def _read_body(request: Request) -> bytes:
+    """The body of at most MAX_JSON_BYTES. Raises BadRequest."""
+    body = bytearray()
+    async for chunk in body_chunks(request):
+        body += chunk
+        if len(body) > MAX_JSON_BYTES:
+            raise BadRequest(f"The body exceeds the limit of {MAX_JSON_BYTES // 1024} KB.")
+    return bytes(body)
+
+
+async def body_chunks(request: Request) -> AsyncIterator[bytes]:
+    """The body as it arrives. Raises BadRequest when it stands still, ClientDisconnect when the client has gone."""
+    idle_seconds = runtime(request).settings.server.body_idle_seconds
+    stream = request.stream()
+    while True:
+        try:
+            async with asyncio.timeout(idle_seconds):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            message = f"No data arrived for {idle_seconds} seconds, so the request was given up."
+            raise BadRequest(message, headers={"Connection": "close"}) from None
+        yield chunk

@@ -1,0 +1,89 @@
+"""Answers: JSON, errors in the contract's shape, and the headers that say what a caller has left."""
+
+import json
+import logging
+from typing import Any
+
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Match
+
+from imgpro_lite.errors import Duplicate, ImgProError, MethodNotAllowed, NotFound
+from imgpro_lite.services.limits import Standing
+from imgpro_lite.web.presenters import present_fixed, present_media
+from imgpro_lite.web.requests import runtime
+
+log = logging.getLogger("imgpro_lite.web")
+
+
+class JsonAnswer(Response):
+    """A JSON body. Answers of the API are nobody's to keep, so proxies are told not to."""
+
+    media_type = "application/json"
+
+    def __init__(self, content: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
+        super().__init__(content, status_code, {"Cache-Control": "no-store", **(headers or {})})
+
+    def render(self, content: Any) -> bytes:
+        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+
+
+def set_standing(request: Request, standing: Standing) -> None:
+    """Have every answer to this request, errors too, say how the caller stands with its limits (decision 20)."""
+    request.state.standing = standing
+
+
+def limit_headers(request: Request) -> dict[str, str]:
+    """Quota headers for a caller with a key, rate headers for one without. A limit that there is not has none."""
+    standing: Standing = getattr(request.state, "standing", Standing())
+    headers: dict[str, int] = {}
+    if (usage := standing.usage) is not None:
+        if usage.uploads_limit is not None:
+            headers["X-Monthly-Uploads-Used"] = usage.uploads_used
+            headers["X-Monthly-Uploads-Limit"] = usage.uploads_limit
+            headers["X-Monthly-Uploads-Remaining"] = max(0, usage.uploads_limit - usage.uploads_used)
+        if usage.storage_limit_bytes is not None:
+            headers["X-Storage-Used"] = usage.storage_used_bytes
+            headers["X-Storage-Limit"] = usage.storage_limit_bytes
+            headers["X-Storage-Remaining"] = max(0, usage.storage_limit_bytes - usage.storage_used_bytes)
+    if (hourly := standing.hourly) is not None and hourly.limit:
+        headers["X-RateLimit-Limit"] = hourly.limit
+        headers["X-RateLimit-Remaining"] = hourly.remaining
+        headers["X-RateLimit-Reset"] = hourly.resets_at
+    if (daily := standing.daily) is not None and daily.limit:
+        headers["X-RateLimit-Limit-Daily"] = daily.limit
+        headers["X-RateLimit-Remaining-Daily"] = daily.remaining
+    return {name: str(value) for name, value in headers.items()}
+
+
+async def render_error(request: Request, error: Exception) -> Response:
+    """Any refusal as JSON in the contract's shape."""
+    assert isinstance(error, ImgProError)
+    if error.__cause__ is not None:
+        log.debug("refused with %s", error.code, exc_info=error)
+    body = error.body()
+    if isinstance(error, Duplicate):
+        # Both ways, because the contract says it both ways (decision 35).
+        rt = runtime(request)
+        body = present_fixed(rt, error.media, owner=True) | body
+        body["media"] = present_media(rt, error.media, owner=True)
+    return JsonAnswer(body, error.status, {**limit_headers(request), **error.headers})
+
+
+async def render_http_exception(request: Request, error: Exception) -> Response:
+    """The framework's own 404 and 405, in the same shape."""
+    assert isinstance(error, HTTPException)
+    if error.status_code == 405:
+        allowed = _allowed_methods(request)
+        message = f"{request.method} is not possible here. Possible: {allowed}."
+        return await render_error(request, MethodNotAllowed(message, headers={"Allow": allowed}))
+    return await render_error(request, NotFound("There is nothing at this address."))
+
+
+def _allowed_methods(request: Request) -> str:
+    methods: set[str] = set()
+    for route in request.app.routes:
+        if route.matches(request.scope)[0] is not Match.NONE:
+            methods |= route.methods or set()
+    return ", ".join(sorted(methods))
