@@ -1,0 +1,83 @@
+"""A real server for every test: real SQLite, disk and workers. Only time is faked."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from imgpro_lite.app import create_app
+from imgpro_lite.clock import Clock
+from imgpro_lite.settings import Settings
+
+
+class FakeClock(Clock):
+    """A wall clock that stands still until a test moves it."""
+
+    def __init__(self, at: int = 1_700_000_000) -> None:
+        self.at = at
+
+    def now(self) -> int:
+        return self.at
+
+    def advance(self, *, days: int = 0, seconds: int = 0) -> None:
+        self.at += days * 86_400 + seconds
+
+
+@dataclass
+class Api:
+    """A running server as a developer sees it, with an API key and what a test may turn."""
+
+    client: TestClient
+    clock: FakeClock
+    data_dir: Path
+
+    def new_key(self, email: str = "dev@example.com", **options: Any) -> dict[str, str]:
+        """Make a key through the API: the headers that use it."""
+        answer = self.client.post("/v1/keys", json={"email": email, **options})
+        assert answer.status_code == 201, answer.text
+        return {"Authorization": f"Bearer {answer.json()['key']}"}
+
+    def upload(
+        self, content: bytes, headers: dict[str, str] | None = None, filename: str = "photo.jpg", **fields: str
+    ) -> Any:
+        """Upload a file; the answer, whatever it is."""
+        return self.client.post("/v1/upload", headers=headers, files={"file": (filename, content)}, data=fields)
+
+    def fetch(self, src: str, **options: Any) -> Any:
+        """GET an address that an answer gave."""
+        assert src.startswith("http://localhost:4647/"), src
+        return self.client.get(src.removeprefix("http://localhost:4647"), **options)
+
+
+ApiFactory = Callable[..., Api]
+
+
+@pytest.fixture
+def clock() -> FakeClock:
+    return FakeClock()
+
+
+@pytest.fixture
+def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
+    """Start a server with settings of the test's own: `start(limits={"file_mb": 1})`. Again for a restart."""
+    with ExitStack() as stack:
+
+        def start_server(**sections: Any) -> Api:
+            stack.close()
+            imaging = {"workers": 1, **sections.pop("imaging", {})}
+            settings = Settings.model_validate({"data_dir": tmp_path / "data", "imaging": imaging, **sections})
+            client = stack.enter_context(TestClient(create_app(settings, clock), raise_server_exceptions=False))
+            return Api(client, clock, settings.data_dir)
+
+        yield start_server
+
+
+@pytest.fixture
+def api(start: ApiFactory) -> Api:
+    """A server with the default settings."""
+    return start()
