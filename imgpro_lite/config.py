@@ -103,7 +103,7 @@ def _parse_toml(path: Path, content: bytes, problems: list[str]) -> dict[str, An
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
         problems.append(f"{name}: is not UTF-8 text (line {line})")
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # TOMLDecodeError, or a number of thousands of digits
         problems.append(f"{name}: is not valid TOML: {escape(str(error))}")
     return {}
 
@@ -135,7 +135,7 @@ def _is_not_ours(name: str, value: str) -> bool:
 
 def _parse_plans(name: str, value: str, problems: list[str]) -> dict[str, Any]:
     try:
-        plans = json.loads(value)
+        plans = _parse_json(value)
     except (ValueError, RecursionError) as error:
         problems.append(f"{name}: is not valid JSON: {escape(str(error))}")
         return {}
@@ -145,12 +145,19 @@ def _parse_plans(name: str, value: str, problems: list[str]) -> dict[str, Any]:
     return {}
 
 
+def _parse_json(value: str) -> object:
+    """What the text says. Raises ValueError, also for \\ud800 and its like, which no UTF-8 text can hold."""
+    parsed = json.loads(value)
+    json.dumps(parsed, ensure_ascii=False).encode()
+    return parsed
+
+
 def _split(value: str) -> object:
     """The items of a list: JSON, or separated by commas."""
     if value.startswith("["):
         try:
-            return json.loads(value)
-        except ValueError:
+            return _parse_json(value)
+        except (ValueError, RecursionError):
             return value  # refused as "must be a list"
     return [item.strip() for item in value.split(",") if item.strip()]
 

@@ -249,7 +249,9 @@ class _Fields(BaseModel):
 
 
 class KeyFields(_Fields):
-    """The body of POST /v1/keys."""
+    """The body of POST /v1/keys. What it does not know is ignored, as nothing is done with it."""
+
+    model_config = ConfigDict(extra="ignore")
 
     email: Annotated[str | None, _optional(check_email)] = None
     name: Annotated[str | None, _optional(check_name)] = None

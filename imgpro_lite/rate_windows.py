@@ -12,6 +12,7 @@ from imgpro_lite.errors import RateLimited
 HOUR_SECONDS = 3600
 DAY_SECONDS = 86_400
 MINUTE_SECONDS = 60
+_PERIODS = {MINUTE_SECONDS: "a minute", HOUR_SECONDS: "an hour", DAY_SECONDS: "a day"}
 
 # Windows kept in memory at most. One takes about 250 bytes, so a flood of addresses costs at most 50 MB; past it the
 # ones that end soonest are forgotten.
@@ -32,6 +33,7 @@ class Window:
     """How a caller stands with one limit after an attempt."""
 
     limit: int
+    window_seconds: int
     attempts: int
     resets_at: int
 
@@ -60,7 +62,7 @@ class RateWindows:
         """Count one attempt of a subject and say how it stands."""
         ends_at = now - now % limit.window_seconds + limit.window_seconds
         if limit.limit == 0:
-            return Window(0, 0, ends_at)
+            return Window(0, limit.window_seconds, 0, ends_at)
         key = (limit.name, subject)
         window_end, attempts = self._attempts.get(key, (ends_at, 0))
         if window_end != ends_at:
@@ -72,7 +74,7 @@ class RateWindows:
             self._unsaved.add(key)
         if len(self._attempts) > MAX_WINDOWS:
             self._forget(now)
-        return Window(limit.limit, attempts, ends_at)
+        return Window(limit.limit, limit.window_seconds, attempts, ends_at)
 
     def take_unsaved(self) -> list[tuple[str, str, int, int]]:
         """The windows that changed since the last call, as rows to save."""
@@ -98,4 +100,7 @@ def refuse_exceeded(windows: Iterator[Window] | list[Window], now: int, what: st
     exceeded = [window for window in windows if window.exceeded]
     if exceeded:
         worst = max(exceeded, key=lambda window: window.resets_at)
-        raise RateLimited(f"Too many {what}: the limit is {worst.limit}. Please wait.", worst.resets_at - now)
+        period = _PERIODS[worst.window_seconds]
+        raise RateLimited(
+            f"Too many {what}: at most {worst.limit} in {period} are possible. Please wait.", worst.resets_at - now
+        )

@@ -18,7 +18,7 @@ from imgpro_lite.models import Ability, ApiKey, Team
 from imgpro_lite.plans import OWNER, PlanTable
 from imgpro_lite.services import accounts
 from imgpro_lite.settings import Settings
-from imgpro_lite.store.data_dir import DATABASE_NAME
+from imgpro_lite.store.data_dir import DATABASE_NAME, make_data_dir
 from imgpro_lite.store.db import Tx, open_for_command, write_transaction
 
 
@@ -47,7 +47,7 @@ def create(
 ) -> None:
     """Create a key. It is shown once."""
     settings = _settings(config_path, data_dir)
-    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    make_data_dir(settings.data_dir)
     with _transaction(settings) as tx:
         try:
             new = accounts.operator_create_key(

@@ -51,7 +51,7 @@ async def identify(rt: Runtime, bearer: str | None, address: str, ability: Abili
     key, team = found
     now = rt.clock.now()
     limit = RateLimit("requests_per_key", rt.settings.limits.requests_per_key_per_minute, MINUTE_SECONDS)
-    refuse_exceeded([rt.rate_windows.charge(limit, key.key_id, now)], now, "requests with this key in a minute")
+    refuse_exceeded([rt.rate_windows.charge(limit, key.key_id, now)], now, "requests with this key")
     if ability not in key.abilities:
         raise Forbidden
     return Caller(team, key, address)

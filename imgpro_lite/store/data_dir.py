@@ -24,14 +24,22 @@ SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 @contextlib.contextmanager
 def hold_data_dir(path: Path) -> Iterator[Path]:
     """The directory as an absolute path, made if need be, for this process alone. Raises OperatorError."""
-    directory = path.absolute()
+    directory = make_data_dir(path)
     with _operator_errors(directory):
-        directory.mkdir(parents=True, exist_ok=True)
         lock = DirectoryLock(directory / "lock")
     try:
         yield directory
     finally:
         lock.release()
+
+
+def make_data_dir(path: Path) -> Path:
+    """The directory as an absolute path, made if need be. Raises OperatorError."""
+    directory = path.absolute()
+    with _operator_errors(directory):
+        # For its owner only: other users of the machine have no business with private images.
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return directory
 
 
 def load_secrets(directory: Path) -> list[str]:

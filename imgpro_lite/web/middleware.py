@@ -34,6 +34,7 @@ class RequestLog:
             return
         started_at = time.perf_counter()
         request_id = ids.new_request_id()
+        scope.setdefault("state", {})["request_id"] = request_id
         status, sent_bytes = CLIENT_CLOSED_REQUEST, 0
 
         async def send_with_id(message: Message) -> None:

@@ -9,7 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
-from imgpro_lite.errors import Duplicate, ImgProError, MethodNotAllowed, NotFound
+from imgpro_lite.errors import Duplicate, ImgProError, InternalError, MethodNotAllowed, NotFound
 from imgpro_lite.services.limits import Standing
 from imgpro_lite.web.presenters import present_fixed, present_media
 from imgpro_lite.web.requests import runtime
@@ -60,8 +60,8 @@ def limit_headers(request: Request) -> dict[str, str]:
 async def render_error(request: Request, error: Exception) -> Response:
     """Any refusal as JSON in the contract's shape."""
     assert isinstance(error, ImgProError)
-    if error.__cause__ is not None:
-        log.debug("refused with %s", error.code, exc_info=error)
+    if error.status >= 500 and not isinstance(error, InternalError):  # whoever raised that one has logged why
+        log.warning("answered %s", error.code, exc_info=error, extra={"request_id": request.state.request_id})
     body = error.body()
     if isinstance(error, Duplicate):
         # Both ways, because the contract says it both ways (decision 35).
