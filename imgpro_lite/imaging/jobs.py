@@ -1,0 +1,61 @@
+"""What the server asks of a worker, and what it gets back. Plain data: importing this loads no image library."""
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+from imgpro_lite.formats import Format
+
+# Part of every variant's cache key. Raise it when the same job would give a different picture: old variants then
+# simply miss, and the least recently used ones go.
+PIPELINE_VERSION = 1
+
+
+class Priority(IntEnum):
+    """Who goes first. A client waits longer for an upload that is refused late than for a picture that is late."""
+
+    UPLOAD = 0
+    VIEW = 1
+    BACKGROUND = 2
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one worker may use. It is told when it starts."""
+
+    memory_mb: int
+    max_megapixels: int
+
+
+@dataclass(frozen=True)
+class Probed:
+    """What a stored file is. `width` and `height` are in pixels and upright (EXIF orientation and HEIF rotation are
+    applied); of an SVG they are the intrinsic size, at least 1. `frames` is 1 unless GIF or WebP is animated."""
+
+    format: Format
+    width: int
+    height: int
+    has_alpha: bool
+    frames: int
+
+
+@dataclass(frozen=True)
+class Transform:
+    """A variant to make. `short_edge_px` None keeps the full size; `quality` is 1 to 100 on the target's own scale and
+    without meaning for PNG and GIF. Nothing is enlarged, except that an SVG is drawn at exactly the size asked for."""
+
+    source: Format
+    target: Format
+    short_edge_px: int | None
+    quality: int
+
+
+@dataclass(frozen=True)
+class Transformed:
+    """The size of the variant in pixels."""
+
+    width: int
+    height: int
+
+
+class Refused(Exception):
+    """The worker will not do the job. The message is read by strangers: it names what is wrong and which limit."""

@@ -1,0 +1,222 @@
+"""The workers, as the rest of the server sees them: hand over a file, get an answer or an error for the client.
+
+Nothing here imports an image library. Each worker has a task of its own (`_run_worker`) that takes the next job from
+the line, waits for the answer until the deadline, and replaces the process when it was killed, died or is worn out.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from imgpro_lite import errors
+from imgpro_lite.formats import Format
+from imgpro_lite.imaging import sandbox
+from imgpro_lite.imaging.jobs import Limits, Priority, Probed, Transform, Transformed
+from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
+from imgpro_lite.imaging.waiting import Job, WaitingLine
+from imgpro_lite.settings import ImagingSettings
+
+logger = logging.getLogger("imgpro_lite.imaging")
+
+# A worker below this could decode next to nothing: 300 MB are mapped before it starts (budget.py).
+_LEAST_WORKER_MB = 512
+_MOST_WORKER_MB = 1024
+
+# An answer as recent as this proves that workers answer, so a health check does not stand in line behind a flood.
+_FRESH_ANSWER_SECONDS = 5.0
+_PING_SECONDS = 10.0
+
+# Pause before another attempt to start a worker, when one did not come up.
+_RESTART_SECONDS = 1.0
+
+_BROKEN = "The file could not be decoded: it is damaged, incomplete, or not what it seems to be."
+_CANNOT = "The picture could not be made in this size and format."
+
+
+class WorkerPool:
+    """Decodes and encodes pictures in processes of their own."""
+
+    def __init__(self, settings: ImagingSettings) -> None:
+        self._settings = settings
+        self._count, memory_mb = share_out(settings, sandbox.count_cores(), sandbox.total_memory_mb())
+        self.limits = Limits(memory_mb=memory_mb, max_megapixels=settings.max_megapixels)
+        self._line = WaitingLine(self._count, settings.queue_seconds)
+        self._workers: set[WorkerProcess] = set()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._last_answer_at = -_FRESH_ANSWER_SECONDS
+
+    @property
+    def protections(self) -> list[str]:
+        """The names of the protections that are in force in the workers, for the operator."""
+        return next(iter(self._workers)).protections if self._workers else []
+
+    @property
+    def pids(self) -> list[int]:
+        """The process ids of the workers that run now."""
+        return [worker.pid for worker in self._workers]
+
+    async def start(self) -> None:
+        """Start the workers and return when they are ready. Raises WorkerDied or TimeoutError when one is not."""
+        starts = await asyncio.gather(*(self._start_worker() for _ in range(self._count)), return_exceptions=True)
+        for failure in starts:
+            if isinstance(failure, BaseException):
+                await self.close()
+                raise failure
+        self._tasks = [asyncio.create_task(self._run_worker(worker)) for worker in list(self._workers)]
+
+    async def close(self) -> None:
+        """Kill the workers, whatever they do, and wait until they are gone."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await asyncio.gather(*(self._end_worker(worker) for worker in list(self._workers)))
+        self._line.dismiss(_stopping())
+
+    async def ping(self) -> None:
+        """Return when a worker answers. Raises Overloaded when none does."""
+        if time.monotonic() - self._last_answer_at < _FRESH_ANSWER_SECONDS:
+            return
+        job = Job({"do": "ping"}, None, None, _PING_SECONDS, Priority.UPLOAD, errors.TransformFailed, _CANNOT)
+        try:
+            async with asyncio.timeout(_PING_SECONDS):
+                await self._do(job)
+        except (TimeoutError, errors.TransformFailed) as error:
+            raise errors.Overloaded(int(_PING_SECONDS), "No worker answers.") from error
+
+    async def probe(
+        self, source: Path, format_: Format, *, sanitized: Path | None = None, priority: Priority = Priority.UPLOAD
+    ) -> Probed:
+        """What an uploaded file is, after decoding all of it. Of an SVG, the document to store is written to
+        `sanitized`, which must not exist. Raises UnsupportedFormat or Overloaded."""
+        is_svg = format_ == Format.SVG
+        if is_svg != (sanitized is not None):
+            raise ValueError("exactly an SVG has a sanitised document")
+        message = {"do": "probe", "format": format_}
+        deadline_seconds = self._deadline_seconds(is_svg)
+        job = Job(message, source, sanitized, deadline_seconds, priority, errors.UnsupportedFormat, _BROKEN, is_svg)
+        fields = await self._do(job)
+        return Probed(**fields | {"format": Format(fields["format"])})
+
+    async def transform(
+        self, source: Path, target: Path, job: Transform, *, priority: Priority = Priority.VIEW
+    ) -> Transformed:
+        """Make a variant in a new file `target`, which must not exist. Raises TransformFailed or Overloaded; there is
+        no `target` then."""
+        is_svg = job.source == Format.SVG
+        message = {"do": "transform", "transform": asdict(job)}
+        deadline_seconds = self._deadline_seconds(is_svg)
+        waiting = Job(message, source, target, deadline_seconds, priority, errors.TransformFailed, _CANNOT, is_svg)
+        return Transformed(**await self._do(waiting))
+
+    def _deadline_seconds(self, is_svg: bool) -> float:
+        return self._settings.svg_deadline_seconds if is_svg else self._settings.transform_deadline_seconds
+
+    async def _do(self, job: Job) -> dict[str, Any]:
+        """Stand in line and wait for the answer. A caller who is cancelled is forgotten; the worker ends its job."""
+        if not self._tasks:
+            raise RuntimeError("the pool is not running")
+        self._line.join(job)
+        try:
+            return await job.answer
+        finally:
+            self._line.leave(job)
+
+    async def _run_worker(self, worker: WorkerProcess | None) -> None:
+        """Do one job after the other, with one process after the other."""
+        while True:
+            worker = worker or await self._start_worker_patiently()
+            job = await self._line.next()
+            started_at = time.monotonic()
+            is_fit = await self._serve(job, worker)
+            if job.source is not None:  # not a ping
+                self._line.learn(time.monotonic() - started_at)
+            if not is_fit or job.one_shot or worker.jobs_done >= self._settings.jobs_per_worker:
+                await self._end_worker(worker)
+                worker = None
+
+    async def _serve(self, job: Job, worker: WorkerProcess) -> bool:
+        """Let the worker do the job, and settle it. False when the worker must not be used any more."""
+        try:
+            with _open_files(job) as files:
+                async with asyncio.timeout(job.deadline_seconds):
+                    answer = await worker.ask(job.message, files, job.paths)
+                job.settle(answer)
+        except TimeoutError:
+            logger.info("%s of %s: killed after %g s", job.message["do"], job.source, job.deadline_seconds)
+            job.fail()
+            return False
+        except WorkerDied as error:
+            logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
+            if not self._line.rejoin(job):
+                job.fail()
+            return False
+        except asyncio.CancelledError:
+            job.fail(_stopping())
+            raise
+        except OSError as error:  # a file that cannot be opened or created is a fault of the server, not of the picture
+            job.fail(error)
+        except Exception as error:  # a bug must not take away a worker for good
+            job.fail(error)
+            return False
+        else:
+            self._last_answer_at = time.monotonic()
+        return True
+
+    async def _start_worker(self) -> WorkerProcess:
+        worker = await WorkerProcess.start(self.limits)
+        self._workers.add(worker)
+        return worker
+
+    async def _start_worker_patiently(self) -> WorkerProcess:
+        """A new worker, however often it takes."""
+        while True:
+            try:
+                return await self._start_worker()
+            except (WorkerDied, OSError):  # TimeoutError is an OSError
+                logger.exception("a worker does not start")
+                await asyncio.sleep(_RESTART_SECONDS)
+
+    async def _end_worker(self, worker: WorkerProcess) -> None:
+        await worker.kill()
+        self._workers.discard(worker)
+
+
+def _stopping() -> errors.Overloaded:
+    return errors.Overloaded(5, "The server is stopping.")
+
+
+def share_out(settings: ImagingSettings, cores: int, total_memory_mb: int) -> tuple[int, int]:
+    """How many workers, and the megabytes of address space for each. Together they take at most half of the memory, as
+    long as that is enough for one."""
+    half_mb = total_memory_mb // 2
+    count = settings.workers or max(1, min(cores, half_mb // _LEAST_WORKER_MB))
+    memory_mb = settings.worker_memory_mb or max(_LEAST_WORKER_MB, min(_MOST_WORKER_MB, half_mb // count))
+    return count, memory_mb
+
+
+@contextmanager
+def _open_files(job: Job) -> Iterator[list[int]]:
+    """The descriptors of a job's files. A target that is not finished, or not wanted any more, is removed."""
+    descriptors = []
+    binary = getattr(os, "O_BINARY", 0)
+    created = False
+    try:
+        if job.source is not None:
+            descriptors.append(os.open(job.source, os.O_RDONLY | binary))
+        if job.target is not None:
+            # To be read too: an SVG is looked at in its sanitised form.
+            descriptors.append(os.open(job.target, os.O_RDWR | os.O_CREAT | os.O_EXCL | binary, 0o600))
+            created = True
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            os.close(descriptor)
+        if created and job.target is not None and not job.is_done:
+            job.target.unlink(missing_ok=True)

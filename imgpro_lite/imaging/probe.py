@@ -1,0 +1,43 @@
+"""Looking at a file that was just uploaded: is it what it seems, small enough, complete, and what does it show."""
+
+import os
+
+from imgpro_lite.formats import Format
+from imgpro_lite.imaging import budget, svg
+from imgpro_lite.imaging.completeness import check_complete
+from imgpro_lite.imaging.jobs import Limits, Probed, Refused
+from imgpro_lite.imaging.loaders import Picture, open_picture
+
+# The size of the picture that is made to see whether the whole file decodes. Any would do; small is quick.
+_TRIAL_PX = 64
+
+
+def probe(format_: Format, limits: Limits, source: int, sanitized: int | None = None) -> Probed:
+    """Decode the whole file once and say what it is. Of an SVG, the sanitised document is written to the second
+    descriptor. Raises Refused, or whatever the decoder raises on a broken file."""
+    if format_ == Format.SVG:
+        if sanitized is None:
+            raise ValueError("an SVG needs a file for the sanitised document")
+        source = _sanitise(source, sanitized)
+    picture = open_picture(source, format_, limits)
+    if format_ == Format.SVG and max(picture.width, picture.height) > svg.MAX_SIDE_PX:
+        raise Refused(f"The SVG is larger than {svg.MAX_SIDE_PX:,} pixels wide or high.")
+    check_complete(source, format_)
+    _decode_all(picture)
+    return Probed(format_, picture.width, picture.height, picture.has_alpha, picture.frames)
+
+
+def _sanitise(source: int, sanitized: int) -> int:
+    """Check, sanitise and write; what is looked at from then on is the document that will be stored."""
+    svg.check(source)
+    with os.fdopen(os.dup(sanitized), "wb") as file:
+        file.write(svg.sanitise(source))
+    return sanitized
+
+
+def _decode_all(picture: Picture) -> None:
+    """Read every pixel (of every frame, if it will be served animated), through the decoder's own reduction."""
+    frames = picture.frames if budget.fits_animation(picture.frames, picture.width, picture.height) else 1
+    shrink = max(1.0, min(picture.width, picture.height) / _TRIAL_PX)
+    image = picture.decode(shrink, frames)
+    image.thumbnail_image(_TRIAL_PX, height=_TRIAL_PX * frames, size="down", no_rotate=True).copy_memory()

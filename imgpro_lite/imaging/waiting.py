@@ -1,0 +1,140 @@
+"""The line in front of the workers: by priority, and only as long as the wait stays bearable."""
+
+import asyncio
+import logging
+import math
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imgpro_lite import errors
+from imgpro_lite.imaging.jobs import Priority
+
+logger = logging.getLogger("imgpro_lite.imaging")
+
+# Until it is known better: a 12 megapixel photograph to 640 px takes about this long.
+_FIRST_GUESS_SECONDS = 0.1
+
+# The weight of the newest job in the moving average: some 20 jobs decide.
+_NEWEST_WEIGHT = 0.05
+
+# A crash may be another picture's fault (memory taken by the kernel), so there is a second chance; but no third.
+_MAX_ATTEMPTS = 2
+
+
+@dataclass(eq=False)
+class Job:
+    """A job with its files, and where the answer goes. `source` is read, `target` is created and written."""
+
+    message: dict[str, Any]
+    source: Path | None
+    target: Path | None
+    deadline_seconds: float
+    priority: Priority
+    refusal: Callable[[str], errors.ImgProError]
+    failure_message: str
+    one_shot: bool = False
+    attempts: int = 0
+    is_waiting: bool = False
+    answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+    @property
+    def paths(self) -> list[Path]:
+        """The files, first the one to read."""
+        return [path for path in (self.source, self.target) if path is not None]
+
+    @property
+    def is_done(self) -> bool:
+        """Whether the job succeeded and somebody has the answer."""
+        return self.answer.done() and not self.answer.cancelled() and self.answer.exception() is None
+
+    def settle(self, answer: dict[str, Any]) -> None:
+        """Pass on what the worker said."""
+        if "failed" in answer:
+            logger.info("%s of %s: %s", self.message["do"], self.source, answer["failed"])
+        if self.answer.done():  # the caller was cancelled
+            return
+        if "done" in answer:
+            self.answer.set_result(answer["done"])
+        else:
+            self.answer.set_exception(self.refusal(answer.get("refused", self.failure_message)))
+
+    def fail(self, error: Exception | None = None) -> None:
+        """Tell the caller that it cannot be done, or what went wrong on our side."""
+        if not self.answer.done():
+            self.answer.set_exception(error or self.refusal(self.failure_message))
+
+
+class _Place(NamedTuple):
+    """A place in line, ordered by its fields; `number` is unique, so that jobs are never compared."""
+
+    priority: Priority
+    arrival: int
+    number: int
+    job: Job
+
+
+class WaitingLine:
+    """Jobs that wait for a worker. Uploads go before views, and those before background work."""
+
+    def __init__(self, workers: int, patience_seconds: float) -> None:
+        self._workers = workers
+        self._patience_seconds = patience_seconds
+        self._average_seconds = _FIRST_GUESS_SECONDS
+        self._queue: asyncio.PriorityQueue[_Place] = asyncio.PriorityQueue()
+        self._arrivals = 0
+        self._waiting: Counter[Priority] = Counter()
+
+    def join(self, job: Job) -> None:
+        """Put the job in line. Raises Overloaded when it would wait too long."""
+        wait_seconds = self.expected_wait_seconds(job.priority)
+        if wait_seconds > self._patience_seconds:
+            raise errors.Overloaded(retry_after_seconds=math.ceil(wait_seconds))
+        self._put(job)
+
+    def rejoin(self, job: Job) -> bool:
+        """Put a job whose worker died back in line, once. False when it had its second chance already."""
+        if job.attempts >= _MAX_ATTEMPTS:
+            return False
+        self._put(job)
+        return True
+
+    def _put(self, job: Job) -> None:
+        self._arrivals += 1
+        self._waiting[job.priority] += 1
+        job.is_waiting = True
+        # A job that was at work before is older than all that wait.
+        arrival = 0 if job.attempts else self._arrivals
+        self._queue.put_nowait(_Place(job.priority, arrival, self._arrivals, job))
+
+    def leave(self, job: Job) -> None:
+        """Count a job no longer as waiting: it is taken, or nobody wants it any more."""
+        if job.is_waiting:
+            job.is_waiting = False
+            self._waiting[job.priority] -= 1
+
+    async def next(self) -> Job:
+        """The next job that somebody still wants."""
+        while True:
+            job = (await self._queue.get()).job
+            self.leave(job)
+            if not job.answer.done():
+                job.attempts += 1
+                return job
+
+    def dismiss(self, error: Exception) -> None:
+        """Send everybody away."""
+        while not self._queue.empty():
+            self._queue.get_nowait().job.fail(error)
+        self._waiting.clear()
+
+    def learn(self, seconds: float) -> None:
+        """Tell how long a job took."""
+        self._average_seconds += _NEWEST_WEIGHT * (seconds - self._average_seconds)
+
+    def expected_wait_seconds(self, priority: Priority) -> float:
+        """How long a job of this priority would wait now."""
+        ahead = sum(count for other, count in self._waiting.items() if other <= priority)
+        return ahead * self._average_seconds / self._workers

@@ -1,0 +1,96 @@
+"""A worker: read a job, do it, answer, until the server closes the pipe.
+
+It decodes what strangers sent, and is built to be killed at any moment: one thread, no state, no access to anything but
+the files that came with the job. Jobs come as lines of JSON on standard input, the answers go to standard output. On
+POSIX the files of a job come as open descriptors through a socket; elsewhere as paths.
+"""
+
+import json
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
+from typing import IO, Any
+
+from imgpro_lite.formats import Format
+from imgpro_lite.imaging import sandbox
+from imgpro_lite.imaging.jobs import Limits, Refused, Transform
+
+Message = dict[str, Any]
+
+
+def main(argument: str) -> None:
+    """Serve jobs until the parent goes. `argument` is what `process.worker_command` puts on the command line."""
+    start: Message = json.loads(argument)
+    limits = Limits(**start["limits"])
+    in_force = sandbox.enter(limits.memory_mb)
+    answers = _take_over_stdout()
+    files = socket.socket(fileno=start["socket"]) if start["socket"] is not None else None
+
+    from imgpro_lite.imaging import loaders  # loads libvips, which the sandbox must come before
+
+    loaders.set_up()
+    _send(answers, {"ready": in_force})
+    for line in sys.stdin.buffer:
+        job: Message = json.loads(line)
+        try:
+            with _files_of(job, files) as descriptors:
+                answer = _run(job, descriptors, limits)
+        except Refused as refusal:
+            answer = {"refused": str(refusal)}
+        except Exception as error:  # anything a decoder does: the server tells the client no more than "could not"
+            answer = {"failed": f"{type(error).__name__}: {error}"[:2000]}
+        _send(answers, answer)
+
+
+def _run(job: Message, descriptors: list[int], limits: Limits) -> Message:
+    """Do one job. The image code is imported here, after the sandbox is shut."""
+    from imgpro_lite.imaging.probe import probe
+    from imgpro_lite.imaging.transform import transform
+
+    match job["do"]:
+        case "ping":
+            return {"done": {}}
+        case "probe":
+            return {"done": asdict(probe(Format(job["format"]), limits, *descriptors))}
+        case "transform":
+            fields = job["transform"]
+            wanted = Transform(**fields | {"source": Format(fields["source"]), "target": Format(fields["target"])})
+            return {"done": asdict(transform(wanted, limits, *descriptors))}
+        case unknown:
+            raise ValueError(f"unknown job {unknown!r}")
+
+
+@contextmanager
+def _files_of(job: Message, files: socket.socket | None) -> Iterator[list[int]]:
+    """The open files of a job: first the one to read, then the one to write, if any."""
+    if files is not None:
+        descriptors = sandbox.receive_descriptors(files, job["files"]) if job["files"] else []
+    else:
+        binary = getattr(os, "O_BINARY", 0)
+        modes = (os.O_RDONLY | binary, os.O_WRONLY | binary)
+        descriptors = [os.open(path, mode) for path, mode in zip(job["paths"], modes, strict=False)]
+    try:
+        yield descriptors
+    finally:
+        for descriptor in descriptors:
+            with suppress(OSError):
+                os.close(descriptor)
+
+
+def _take_over_stdout() -> IO[bytes]:
+    """The way to the parent. What a library prints goes to standard error from now on, not between the answers."""
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return answers
+
+
+def _send(answers: IO[bytes], message: Message) -> None:
+    answers.write(json.dumps(message).encode() + b"\n")
+    answers.flush()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,212 @@
+"""SVG: what is refused, what is kept, and what is drawn."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from images import REAL_IMAGES, BlockingPool, make_image, make_svg, open_image
+
+from imgpro_lite.errors import TransformFailed, UnsupportedFormat
+from imgpro_lite.formats import Format
+from imgpro_lite.imaging.jobs import Probed
+
+needs_real_images = pytest.mark.skipif(not REAL_IMAGES.is_dir(), reason="the real images are not here")
+
+XMLNS = 'xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink"'
+
+
+@pytest.fixture(scope="module")
+def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlockingPool]:
+    with BlockingPool(tmp_path_factory.mktemp("svg")) as pool:
+        yield pool
+
+
+def svg(body: str = "", attributes: str = 'width="60" height="40"') -> bytes:
+    return f"<svg {XMLNS} {attributes}>{body}</svg>".encode()
+
+
+@needs_real_images
+@pytest.mark.parametrize(("name", "width", "height"), [("circle.svg", 8, 8), ("struct-image-04-t.svg", 480, 360)])
+def test_real_files(pool: BlockingPool, name: str, width: int, height: int) -> None:
+    probed, stored = pool.probe_and_sanitise((REAL_IMAGES / name).read_bytes())
+    assert probed == Probed(Format.SVG, width, height, True, 1)
+    assert pool.probe(stored) == probed
+    assert stored.count(b"data:image/") == (2 if name.startswith("struct") else 0)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "size"),
+    [
+        ('width="60" height="40"', (60, 40)),
+        ('width="60px" height="40px" viewBox="0 0 6 4"', (60, 40)),
+        ('width="100%" viewBox="0 0 60 40"', (60, 40)),
+        ('width="100%" height="100%" viewBox="0 0 60 40"', (60, 40)),
+        ('viewBox="10 10 60 40"', (60, 40)),
+        ('width="59.6" height="0.6"', (60, 1)),
+        ("", (30, 20)),  # without any size it is as large as what is drawn
+    ],
+)
+def test_intrinsic_size(pool: BlockingPool, attributes: str, size: tuple[int, int]) -> None:
+    probed = pool.probe(svg('<rect width="30" height="20"/>', attributes))
+    assert (probed.width, probed.height) == size
+
+
+REFUSED = {
+    "doctype": b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x.dtd">' + svg(),
+    "entity": b'<!DOCTYPE svg [<!ENTITY a "aaaa">]>' + svg("<text>&a;</text>"),
+    "unknown entity": svg("<text>&nbsp;</text>"),
+    "xinclude": svg('<x:include xmlns:x="http://www.w3.org/2001/XInclude" href="/etc/passwd"/>'),
+    "gzip": b"\x1f\x8b\x08" + bytes(30),
+    "utf-16": svg().decode().encode("utf-16"),
+    "declared utf-16": b'<?xml version="1.0" encoding="UTF-16"?>' + svg(),
+    "utf-7": b'<?xml version="1.0" encoding="UTF-7"?>' + svg(),
+    "latin-1": svg("<text>\xe9</text>").replace("é".encode(), b"\xe9"),
+    "nul": svg("\0"),
+    "two roots": svg() + svg(),
+    "html": b"<html>" + svg() + b"</html>",
+    "no namespace": b'<svg width="9" height="9"/>',
+    "empty": svg("", 'width="0" height="0"'),
+    "no width": svg("", 'width="0" height="9"'),
+    "nothing drawn": svg("", ""),
+    "huge": svg("", 'width="1000000" height="1000000"'),
+    "wide": svg("", 'width="1000000" height="1"'),
+    "not closed": svg()[:-6],
+    "too many elements": svg("<g/>" * 50_000),
+    "too deep": svg("<g>" * 256 + "</g>" * 256),
+    "too many attributes": svg("<g " + " ".join(f'a{n}="1"' for n in range(1001)) + "/>"),
+    "a million deep": svg("<g>" * 1_000_000),
+    "large": svg("<g/>" * 2_000_000),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_refused(pool: BlockingPool, name: str) -> None:
+    pool.run(pool.pool.ping())
+    started_at = time.monotonic()
+    with pytest.raises(UnsupportedFormat):
+        pool.probe(REFUSED[name], Format.SVG)
+    assert time.monotonic() - started_at < 0.4  # 0.2 s, and the start of a fresh worker when the last was an SVG too
+
+
+def test_the_limits_themselves_are_accepted(pool: BlockingPool) -> None:
+    pool.probe(svg('<g fill="red"/>' * 49_999))
+    pool.probe(svg("<g>" * 255 + "</g>" * 255))
+
+
+HOSTILE = {
+    "script": "<script>alert(1)</script>",
+    "cdata script": "<script><![CDATA[alert(1)]]></script>",
+    "namespaced script": '<x:script xmlns:x="http://www.w3.org/2000/svg">alert(1)</x:script>',
+    "html script": '<h:script xmlns:h="http://www.w3.org/1999/xhtml">alert(1)</h:script>',
+    "handler": '<rect onload="alert(1)" onclick="alert(1)" width="9" height="9"/>',
+    "javascript link": '<a href="javascript:alert(1)" xlink:href="javascript:alert(1)"><rect/></a>',
+    "hidden javascript": '<a href="jav&#x09;ascript:alert(1)"><rect/></a>',
+    "foreign object": '<foreignObject><iframe xmlns="http://www.w3.org/1999/xhtml" src="//evil"/></foreignObject>',
+    "use data": '<use href="data:image/svg+xml;base64,PHN2Zy8+"/>',
+    "set": '<set attributeName="href" to="#x"/>',
+    "animate": '<animate attributeName="xlink:href" values="#x"/>',
+    "remote image": '<image href="http://evil/a.png" xlink:href="http://evil/a.png" width="9" height="9"/>',
+    "local image": '<image href="file:///etc/passwd" width="9" height="9"/>',
+    "svg image": '<image href="data:image/svg+xml;base64,PHN2Zy8+" width="9" height="9"/>',
+    "remote fill": '<rect fill="url(http://evil/a#b)" style="fill:url(http://evil/a#b)"/>',
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_parts_are_removed(pool: BlockingPool, name: str) -> None:
+    document = b'<?xml version="1.0"?><?xml-stylesheet href="http://evil/a.css"?>' + svg(HOSTILE[name])
+    _probed, stored = pool.probe_and_sanitise(document)
+    lower = stored.lower()
+    traces = (b"alert", b"script", b"onload", b"iframe", b"evil", b"file:", b"svg+xml", b"stylesheet")
+    assert [trace for trace in traces if trace in lower] == []
+    assert b"attributename" not in lower  # of links and handlers; svg-hush keeps harmless animations
+
+
+def test_an_imported_style_is_defused(pool: BlockingPool) -> None:
+    _probed, stored = pool.probe_and_sanitise(svg("<style>@import url(http://evil/a.css); .a{fill:red}</style>"))
+    assert b"@import" not in stored
+    assert b"url(" not in stored
+
+
+def test_harmless_parts_are_kept(pool: BlockingPool) -> None:
+    import base64
+
+    embedded = "".join(
+        f'<image href="data:image/{kind};base64,{base64.b64encode(make_image(kind, 4, 4)).decode()}"/>'
+        for kind in ("png", "jpeg", "webp", "gif")
+    )
+    body = (
+        '<style>.a{fill:#00f}</style><linearGradient id="g"><stop offset="0" stop-color="red"/></linearGradient>'
+        '<rect class="a" width="9" height="9" style="stroke:blue"/><circle fill="url(#g)" r="3"/><text>naïve</text>'
+        '<filter id="f"><feGaussianBlur stdDeviation="2"/></filter><path d="M0 0L9 9" transform="rotate(3)"/>'
+        '<g id="s"/><use xlink:href="#s"/>' + embedded
+    )
+    _probed, stored = pool.probe_and_sanitise(svg(body))
+    for part in (
+        ".a{fill:#00f}",
+        'style="stroke:blue"',
+        'fill="url(#g)"',
+        "naïve",
+        "feGaussianBlur",
+        "rotate(3)",
+        "#s",
+    ):
+        assert part.encode() in stored, part
+    assert stored.count(b"data:image/") == 4
+
+
+def test_styles_and_embedded_pictures_are_drawn(pool: BlockingPool) -> None:
+    import base64
+
+    picture = base64.b64encode(make_image("png", 4, 4)).decode()
+    _probed, stored = pool.probe_and_sanitise(
+        svg(
+            "<style>.a{fill:#00f}</style>"
+            '<rect class="a" width="30" height="40"/>'
+            f'<image x="30" width="30" height="40" preserveAspectRatio="none" href="data:image/png;base64,{picture}"/>'
+        )
+    )
+    drawn = open_image(pool.transform(stored, "png"))
+    assert drawn.getpoint(15, 20) == [0, 0, 255, 255]
+    assert drawn.getpoint(45, 20)[3] == 255
+    assert drawn.getpoint(45, 20)[:3] == pytest.approx([128, 128, 128], abs=60)
+
+
+def test_text_is_drawn(pool: BlockingPool) -> None:
+    """The sandbox lets librsvg find the fonts of the system."""
+    if not any(Path("/usr/share/fonts").rglob("*.[to]tf")):
+        pytest.skip("no fonts here")
+    drawn = open_image(pool.transform(svg('<text y="30" font-size="30">WWW</text>'), "png"))
+    assert drawn[3].avg() > 20
+
+
+def test_files_outside_are_not_drawn(pool: BlockingPool, tmp_path: Path) -> None:
+    """A document that was never sanitised, for librsvg's own guard and the sandbox."""
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(make_image("png", 60, 40))
+    drawn = open_image(pool.transform(svg(f'<image href="{secret.as_uri()}" width="60" height="40"/>'), "png"))
+    assert drawn[3].max() == 0
+
+
+def test_an_endless_drawing_is_given_up(tmp_path: Path) -> None:
+    filters = "".join(f'<feMorphology operator="dilate" radius="{radius}"/>' for radius in range(100, 130))
+    bomb = svg(
+        f'<filter id="f" x="0" y="0" width="1" height="1">{filters}</filter>'
+        '<rect width="4000" height="4000" filter="url(#f)"/>',
+        'width="4000" height="4000"',
+    )
+    with BlockingPool(tmp_path, svg_deadline_seconds=0.5) as pool:
+        started_at = time.monotonic()
+        with pytest.raises(TransformFailed):
+            pool.transform(bomb, "png")
+        assert time.monotonic() - started_at < 2
+        assert pool.probe(make_svg(9, 9)).width == 9
+
+
+def test_a_worker_draws_one_svg_only(pool: BlockingPool) -> None:
+    pool.probe(make_image("png", 9, 9))
+    before = pool.pool.pids
+    pool.probe(make_svg(9, 9))
+    pool.probe(make_image("png", 9, 9))
+    assert pool.pool.pids != before
