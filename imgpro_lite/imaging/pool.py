@@ -49,6 +49,7 @@ class WorkerPool:
         self._line = WaitingLine(self._count, settings.queue_seconds)
         self._workers: set[WorkerProcess] = set()
         self._tasks: list[asyncio.Task[None]] = []
+        self._busy = 0
         self._last_answer_at = -_FRESH_ANSWER_SECONDS
 
     @property
@@ -80,8 +81,11 @@ class WorkerPool:
         self._line.dismiss(_stopping())
 
     async def ping(self) -> None:
-        """Return when a worker answers. Raises Overloaded when none does."""
-        if time.monotonic() - self._last_answer_at < _FRESH_ANSWER_SECONDS:
+        """Return when a worker answers. Raises Overloaded when none does.
+
+        One at work counts: its deadline sees to it that it answers or is replaced.
+        """
+        if self._busy or time.monotonic() - self._last_answer_at < _FRESH_ANSWER_SECONDS:
             return
         job = Job({"do": "ping"}, None, None, _PING_SECONDS, Priority.UPLOAD, errors.TransformFailed, _CANNOT)
         try:
@@ -133,16 +137,39 @@ class WorkerPool:
         while True:
             worker = worker or await self._start_worker_patiently()
             job = await self._line.next()
+            if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
+                await self._end_worker(worker)
+                worker = await self._start_worker_patiently()
             started_at = time.monotonic()
-            is_fit = await self._serve(job, worker)
+            self._busy += 1
+            try:
+                is_fit = await self._serve(job, worker)
+            except WorkerDied as error:
+                logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
+                await self._end_worker(worker)
+                worker = await self._start_worker_patiently()
+                is_fit = await self._serve_again(job, worker)
+            finally:
+                self._busy -= 1
             if job.source is not None:  # not a ping
                 self._line.learn(time.monotonic() - started_at)
             if not is_fit or job.one_shot or worker.jobs_done >= self._settings.jobs_per_worker:
                 await self._end_worker(worker)
                 worker = None
 
+    async def _serve_again(self, job: Job, worker: WorkerProcess) -> bool:
+        """Give a job whose worker died a second chance, with a fresh one: the death may have been the fault of another
+        picture, whose memory made the kernel choose. There is no third."""
+        try:
+            return await self._serve(job, worker)
+        except WorkerDied as error:
+            logger.warning("%s of %s: the worker died again: %s", job.message["do"], job.source, error)
+            job.fail()
+            return False
+
     async def _serve(self, job: Job, worker: WorkerProcess) -> bool:
-        """Let the worker do the job, and settle it. False when the worker must not be used any more."""
+        """Let the worker do the job, and settle it. False when the worker must not be used any more. Raises WorkerDied,
+        and then the job is not settled."""
         try:
             with _open_files(job) as files:
                 async with asyncio.timeout(job.deadline_seconds):
@@ -152,11 +179,8 @@ class WorkerPool:
             logger.info("%s of %s: killed after %g s", job.message["do"], job.source, job.deadline_seconds)
             job.fail()
             return False
-        except WorkerDied as error:
-            logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
-            if not self._line.rejoin(job):
-                job.fail()
-            return False
+        except WorkerDied:
+            raise  # not caught as one of the exceptions below
         except asyncio.CancelledError:
             job.fail(_stopping())
             raise

@@ -100,6 +100,11 @@ class WorkerProcess:
             raise
         return worker
 
+    @property
+    def is_alive(self) -> bool:
+        """Whether the process runs, as far as is known by now."""
+        return self._process.returncode is None and not self._answers.at_eof()
+
     async def ask(self, job: dict[str, Any], files: Sequence[int], paths: Sequence[Path]) -> dict[str, Any]:
         """Send a job with its files (first the one to read, then the one to write) and wait for the answer.
         Raises WorkerDied. Cancelled or timed out, the worker is still busy: kill it."""

@@ -20,9 +20,6 @@ _FIRST_GUESS_SECONDS = 0.1
 # The weight of the newest job in the moving average: some 20 jobs decide.
 _NEWEST_WEIGHT = 0.05
 
-# A crash may be another picture's fault (memory taken by the kernel), so there is a second chance; but no third.
-_MAX_ATTEMPTS = 2
-
 
 @dataclass(eq=False)
 class Job:
@@ -36,7 +33,6 @@ class Job:
     refusal: Callable[[str], errors.ImgProError]
     failure_message: str
     one_shot: bool = False
-    attempts: int = 0
     is_waiting: bool = False
     answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -68,11 +64,10 @@ class Job:
 
 
 class _Place(NamedTuple):
-    """A place in line, ordered by its fields; `number` is unique, so that jobs are never compared."""
+    """A place in line, ordered by its fields; `arrival` is unique, so that jobs are never compared."""
 
     priority: Priority
     arrival: int
-    number: int
     job: Job
 
 
@@ -92,22 +87,10 @@ class WaitingLine:
         wait_seconds = self.expected_wait_seconds(job.priority)
         if wait_seconds > self._patience_seconds:
             raise errors.Overloaded(retry_after_seconds=math.ceil(wait_seconds))
-        self._put(job)
-
-    def rejoin(self, job: Job) -> bool:
-        """Put a job whose worker died back in line, once. False when it had its second chance already."""
-        if job.attempts >= _MAX_ATTEMPTS:
-            return False
-        self._put(job)
-        return True
-
-    def _put(self, job: Job) -> None:
         self._arrivals += 1
         self._waiting[job.priority] += 1
         job.is_waiting = True
-        # A job that was at work before is older than all that wait.
-        arrival = 0 if job.attempts else self._arrivals
-        self._queue.put_nowait(_Place(job.priority, arrival, self._arrivals, job))
+        self._queue.put_nowait(_Place(job.priority, self._arrivals, job))
 
     def leave(self, job: Job) -> None:
         """Count a job no longer as waiting: it is taken, or nobody wants it any more."""
@@ -121,7 +104,6 @@ class WaitingLine:
             job = (await self._queue.get()).job
             self.leave(job)
             if not job.answer.done():
-                job.attempts += 1
                 return job
 
     def dismiss(self, error: Exception) -> None:
