@@ -13,6 +13,7 @@
     ├── MethodNotAllowed      405 method_not_allowed
     ├── Duplicate             409 duplicate
     ├── QuotaExceeded         413 quota_exceeded
+    ├── RangeNotSatisfiable   416 range_not_satisfiable
     ├── ValidationFailed      422 validation_error
     ├── TransformFailed       422 transform_failed
     ├── RateLimited           429 rate_limited
@@ -155,6 +156,16 @@ class Duplicate(ImgProError):
     def __init__(self, media: Media) -> None:
         super().__init__("An image with this external_id already exists.")
         self.media = media
+
+
+class RangeNotSatisfiable(ImgProError):
+    """The Range header asks for bytes that the file does not have."""
+
+    code = "range_not_satisfiable"
+    status = 416
+
+    def __init__(self, size_bytes: int) -> None:
+        super().__init__(f"The file has {size_bytes} bytes.", headers={"Content-Range": f"bytes */{size_bytes}"})
 
 
 class QuotaExceeded(ImgProError):

@@ -1,5 +1,6 @@
 """Image bytes: the stored file itself, or a variant of it from the cache, or one made now."""
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,31 +17,52 @@ _RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Forma
 
 
 @dataclass(frozen=True)
-class ImageFile:
-    """Bytes to serve. The ETag names the content and the variant, so it changes exactly when the bytes may."""
+class Variant:
+    """What an image URL stands for: the stored file itself, when `name` is None, or a file of the cache."""
 
-    path: Path
-    format: Format
-    etag: str
     media: Media
+    format: Format
+    short_edge_px: int | None
+    name: str | None
+
+    @property
+    def etag(self) -> str:
+        """Names the content and the variant, so it changes exactly when the bytes may."""
+        return self.name or self.media.sha256.hex()
 
 
-async def get_image(rt: Runtime, team_hash: str, media_id: str, target: Format, size: str | None) -> ImageFile:
-    """The file behind an image URL. Raises NotFound, TransformFailed, Overloaded, StorageFull."""
+async def find_variant(rt: Runtime, team_hash: str, media_id: str, target: Format, size: str | None) -> Variant:
+    """What an image URL stands for, without making it. Raises NotFound."""
     media = await rt.db.read(media_rows.find_media, media_id, rt.clock.now())
     if media is None or media.team_hash != team_hash or not can_make(media.format, target):
         raise NotFound("There is no such image.")
     short_edge_px = _short_edge_px(media, size)
     if target is media.format and (short_edge_px is None or media.format is Format.SVG):
-        return ImageFile(rt.blobs.path(media.sha256), target, media.sha256.hex(), media)
+        return Variant(media, target, None, None)
     if target is media.format and target not in _RESIZABLE:
         raise NotFound(f"There is no smaller .{target}; ask for .jpeg, .png, .webp or .avif.")
     name = _variant_name(rt.settings.imaging, media, target, short_edge_px)
-    path = rt.cache.find(name, rt.clock.now())
-    if path is None:
-        job = _transform(rt.settings.imaging, media, target, short_edge_px)
-        path = await rt.in_flight.run(name, lambda: _make(rt, media, job, name))
-    return ImageFile(path, target, name, media)
+    return Variant(media, target, short_edge_px, name)
+
+
+async def open_variant(rt: Runtime, variant: Variant) -> int:
+    """A descriptor of the bytes, made now if need be; from then on the cache may evict them. The caller closes it.
+
+    Raises TransformFailed, Overloaded, StorageFull.
+    """
+    if variant.name is None:
+        return _open(rt.blobs.path(variant.media.sha256))
+    path = rt.cache.find(variant.name, rt.clock.now())
+    if path is not None:
+        try:
+            return _open(path)
+        except FileNotFoundError:
+            rt.cache.forget(variant.name)  # somebody emptied the directory
+    return _open(await _make_once(rt, variant, variant.name))
+
+
+def _open(path: Path) -> int:
+    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
 
 
 def _short_edge_px(media: Media, size: str | None) -> int | None:
@@ -66,20 +88,19 @@ def _variant_name(settings: ImagingSettings, media: Media, target: Format, short
     return f"{media.sha256.hex()}-{size}-q{_quality(settings, target)}-v{PIPELINE_VERSION}.{target}"
 
 
-def _transform(settings: ImagingSettings, media: Media, target: Format, short_edge_px: int | None) -> Transform:
-    return Transform(
-        source=media.format,
-        target=target,
-        short_edge_px=short_edge_px,
-        quality=_quality(settings, target),
-    )
+async def _make_once(rt: Runtime, variant: Variant, name: str) -> Path:
+    """Make a variant, once however many ask."""
+    return await rt.in_flight.run(name, lambda: _make(rt, variant, name))
 
 
-async def _make(rt: Runtime, media: Media, job: Transform, name: str) -> Path:
+async def _make(rt: Runtime, variant: Variant, name: str) -> Path:
     """Make a variant and put it into the cache."""
+    media = variant.media
     if rt.cache.is_known_failure(name, rt.clock.now()):
         raise TransformFailed("This picture cannot be made in that size or format.")
     rt.blobs.check_free_space()
+    quality = _quality(rt.settings.imaging, variant.format)
+    job = Transform(media.format, variant.format, variant.short_edge_px, quality)
     temporary = rt.cache.temporary(name)
     try:
         await rt.pool.transform(rt.blobs.path(media.sha256), temporary, job)

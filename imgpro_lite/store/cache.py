@@ -78,7 +78,7 @@ class VariantCache:
     def temporary(self, name: str) -> Path:
         """A path, in the right directory, for a variant that is being made."""
         folder = self.path(name).parent
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.{secrets.token_hex(4)}.tmp"
 
     def adopt(self, temporary: Path, name: str, now: int) -> Path:

@@ -11,9 +11,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from imgpro_lite.errors import NotFound
+from imgpro_lite.errors import NotFound, RangeNotSatisfiable
 from imgpro_lite.formats import MEDIA_TYPES, Format, parse_extension
-from imgpro_lite.services.variants import ImageFile, get_image
+from imgpro_lite.services.variants import Variant, find_variant, open_variant
 from imgpro_lite.web.requests import runtime
 
 # Read and sent at a time: large enough to keep a fast line busy, small enough for hundreds of slow clients at once.
@@ -35,44 +35,45 @@ async def image(request: Request) -> Response:
         raise NotFound("There is no such image.")
     # Of a size given twice the first counts, as for every other parameter; unknown ones are ignored (decision 42).
     size = request.query_params.getlist("size")[:1]
-    file = await get_image(rt, params["team_hash"], params["media_id"], target, size[0].lower() if size else None)
-    headers = _headers(file, _max_age_seconds(file, rt.settings.cache.max_age_seconds, rt.clock.now()))
-    if _not_modified(request, file):
+    wanted = size[0].lower() if size else None
+    variant = await find_variant(rt, params["team_hash"], params["media_id"], target, wanted)
+    headers = _headers(variant, _max_age_seconds(variant, rt.settings.cache.max_age_seconds, rt.clock.now()))
+    if _not_modified(request, variant):
         return Response(status_code=304, headers=headers)
-    return _FileAnswer.open(request, file, headers)
+    return _FileAnswer.of(request, variant, await open_variant(rt, variant), headers)
 
 
-def _max_age_seconds(file: ImageFile, most_seconds: int, now: int) -> int:
+def _max_age_seconds(variant: Variant, most_seconds: int, now: int) -> int:
     """How long others may keep the bytes: never beyond the image's expiry (decision 46)."""
-    expires_at = file.media.expires_at
+    expires_at = variant.media.expires_at
     return most_seconds if expires_at is None else max(0, min(most_seconds, expires_at - now))
 
 
-def _headers(file: ImageFile, max_age_seconds: int) -> dict[str, str]:
-    stem = file.media.name.rsplit(".", 1)[0] or file.media.id
+def _headers(variant: Variant, max_age_seconds: int) -> dict[str, str]:
+    stem = variant.media.name.rsplit(".", 1)[0] or variant.media.id
     headers = {
-        "Content-Type": MEDIA_TYPES[file.format],
-        "ETag": f'"{file.etag}"',
-        "Last-Modified": formatdate(max(0, file.media.created_at), usegmt=True),
+        "Content-Type": MEDIA_TYPES[variant.format],
+        "ETag": f'"{variant.etag}"',
+        "Last-Modified": formatdate(max(0, variant.media.created_at), usegmt=True),
         "Cache-Control": f"public, max-age={max_age_seconds}",
         "Accept-Ranges": "bytes",
         "Access-Control-Allow-Origin": "*",
         "X-Content-Type-Options": "nosniff",
         # RFC 5987: the only place where a caller's text reaches a header.
-        "Content-Disposition": f"inline; filename*=UTF-8''{quote(f'{stem}.{file.format}', safe='')}",
+        "Content-Disposition": f"inline; filename*=UTF-8''{quote(f'{stem}.{variant.format}', safe='')}",
     }
-    if file.format is Format.SVG:
+    if variant.format is Format.SVG:
         headers["Content-Security-Policy"] = SVG_POLICY
     return headers
 
 
-def _not_modified(request: Request, file: ImageFile) -> bool:
+def _not_modified(request: Request, variant: Variant) -> bool:
     """Whether the client's copy is still good. With If-None-Match, If-Modified-Since is ignored (RFC 9110, 13.1.3)."""
     if (tags := request.headers.get("if-none-match")) is not None:
-        return tags.strip() == "*" or file.etag in _ENTITY_TAG.findall(tags)
+        return tags.strip() == "*" or variant.etag in _ENTITY_TAG.findall(tags)
     since = request.headers.get("if-modified-since")
     try:
-        return since is not None and file.media.created_at <= parsedate_to_datetime(since).timestamp()
+        return since is not None and variant.media.created_at <= parsedate_to_datetime(since).timestamp()
     except (ValueError, OverflowError):
         return False
 
@@ -85,14 +86,14 @@ class _Span:
     end: int
 
 
-def _requested_span(request: Request, file: ImageFile, size_bytes: int) -> _Span | None:
-    """The one range that is asked for, or None for the whole file. Raises IndexError when it is outside of it.
+def _requested_span(request: Request, variant: Variant, size_bytes: int) -> _Span | None:
+    """The one range that is asked for, or None for the whole file. Raises RangeNotSatisfiable.
 
     Several ranges get the whole file, which RFC 9110 (14.2) allows, so that nobody can ask for more than there is.
     """
     match = _RANGE.fullmatch(request.headers.get("range", ""))
     validator = request.headers.get("if-range")
-    if match is None or (validator is not None and validator != f'"{file.etag}"') or not (match[1] or match[2]):
+    if match is None or (validator is not None and validator != f'"{variant.etag}"') or not (match[1] or match[2]):
         return None
     if not match[1]:  # the last so many bytes
         start, end = max(0, size_bytes - int(match[2])), size_bytes
@@ -102,7 +103,7 @@ def _requested_span(request: Request, file: ImageFile, size_bytes: int) -> _Span
         if match[2] and int(match[2]) < start:
             return None  # not a valid range, so it is ignored
     if start >= size_bytes or start == end:
-        raise IndexError
+        raise RangeNotSatisfiable(size_bytes)
     return _Span(start, end)
 
 
@@ -115,20 +116,14 @@ class _FileAnswer(Response):
         self._span = span
 
     @classmethod
-    def open(cls, request: Request, file: ImageFile, headers: dict[str, str]) -> Response:
-        """The answer with the bytes of a file. Raises NotFound when it has vanished."""
-        try:
-            descriptor = os.open(file.path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except FileNotFoundError:
-            raise NotFound("There is no such image.") from None
+    def of(cls, request: Request, variant: Variant, descriptor: int, headers: dict[str, str]) -> Response:
+        """The answer with the bytes of an opened file, which it closes."""
         size_bytes = os.fstat(descriptor).st_size
         try:
-            span = _requested_span(request, file, size_bytes)
-        except IndexError:
+            span = _requested_span(request, variant, size_bytes)
+        except RangeNotSatisfiable:
             os.close(descriptor)
-            return Response(
-                status_code=416, headers={"Content-Range": f"bytes */{size_bytes}", "Cache-Control": "no-store"}
-            )
+            raise
         if span is None:
             return cls(descriptor, _Span(0, size_bytes), 200, {**headers, "Content-Length": str(size_bytes)})
         partial = {
