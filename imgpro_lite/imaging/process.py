@@ -89,6 +89,10 @@ class WorkerProcess:
                 pass_fds=(theirs.fileno(),) if theirs else (),
                 start_new_session=sandbox.IS_POSIX,  # Ctrl-C is for the server, which then ends its workers
             )
+        except BaseException:
+            if ours:
+                ours.close()
+            raise
         finally:
             if theirs:
                 theirs.close()
