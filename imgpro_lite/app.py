@@ -27,8 +27,8 @@ from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets
 from imgpro_lite.store.db import open_database
-from imgpro_lite.web import api, cdn, health
-from imgpro_lite.web.middleware import Addresses, RequestLog, UnreadBody
+from imgpro_lite.web import api, cdn, health, library
+from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.responses import render_error, render_http_exception
 
 # What strangers may store together where the settings say 0 (decision 22).
@@ -59,7 +59,14 @@ def routes() -> list[BaseRoute]:
         Route("/healthz", health.healthz, methods=["GET"]),
         Route("/v1/keys", api.create_key, methods=["POST"]),
         Route("/v1/upload", api.upload, methods=["POST"]),
-        Route("/v1/media/{media_id:media_id}", api.get_media, methods=["GET"]),
+        Route("/v1/media", library.list_media, methods=["GET"]),
+        Route("/v1/media/batch", library.update_batch, methods=["PATCH"]),
+        Route("/v1/media/batch", library.delete_batch, methods=["DELETE"]),
+        Route("/v1/media/{media_id:media_id}", library.get_media, methods=["GET"]),
+        Route("/v1/media/{media_id:media_id}", library.update_media, methods=["PATCH"]),
+        Route("/v1/media/{media_id:media_id}", library.delete_media, methods=["DELETE"]),
+        Route("/v1/usage", library.usage, methods=["GET"]),
+        Route("/v1/namespaces", library.list_namespaces, methods=["GET"]),
         Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
     ]
 
@@ -76,7 +83,12 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        middleware=[Middleware(RequestLog), Middleware(UnreadBody), Middleware(Addresses, settings=settings)],
+        middleware=[
+            Middleware(RequestLog),
+            Middleware(UnreadBody),
+            Middleware(Addresses, settings=settings),
+            Middleware(Cors),
+        ],
         exception_handlers={ImgProError: render_error, HTTPException: render_http_exception},
     )
     # A redirect would be built from the request's Host header (decision 2).

@@ -1,21 +1,20 @@
 """The fields that callers send with an image or a key: what is accepted, and what each becomes.
 
 Every field comes as JSON or as the text of a form, and both go through the same function, so that they can never
-differ. A function raises ValueError with the words for the caller; `parse` collects them for all fields at once.
+differ. A function raises ValueError with the words for the caller; `bodies.parse` collects them for all fields.
 """
 
 import json
 import math
 import re
 import unicodedata
-from collections.abc import Callable, Iterator, Mapping
 from datetime import UTC, datetime
-from typing import Annotated, Any, TypeVar
+from enum import StrEnum
+from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
-from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from imgpro_lite.errors import ValidationFailed
+from imgpro_lite.strict_json import parse_json
 
 MAX_TAGS = 10
 MAX_TAG_CHARS = 50
@@ -23,7 +22,9 @@ MAX_NAME_CHARS = 255
 MAX_EXTERNAL_ID_CHARS = 255
 MAX_METADATA_KEYS = 50
 MAX_METADATA_BYTES = 16 * 1024
-MAX_JSON_DEPTH = 64  # far more than anybody nests by hand, far less than Python's recursion limit
+MAX_BATCH_IDS = 100
+MAX_PAGE_IMAGES = 100
+DEFAULT_PAGE_IMAGES = 50
 MIN_TTL_SECONDS = 3600
 MAX_TTL_SECONDS = 100 * 365 * 86_400
 
@@ -48,7 +49,13 @@ _TTL_UNIT_SECONDS = {"": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 _HARMFUL_CATEGORIES = frozenset({"Cc", "Cs", "Zl", "Zp"})  # controls, lone surrogates, line and paragraph separators
 
-Model = TypeVar("Model", bound=BaseModel)
+
+class TagMode(StrEnum):
+    """What a change does with the tags that an image has already."""
+
+    REPLACE = "replace"
+    ADD = "add"
+    REMOVE = "remove"
 
 
 def clean_name(text: str) -> str:
@@ -60,53 +67,6 @@ def clean_name(text: str) -> str:
 def base_name(path: str) -> str:
     """The last part of a file name that may carry a path of any system."""
     return clean_name(re.split(r"[/\\]", path)[-1])
-
-
-def parse_json(text: str) -> Any:
-    """Strict JSON. Raises ValueError also for what Python lets pass: NaN, Infinity, duplicate keys, deep nesting."""
-    try:
-        value = json.loads(
-            text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys
-        )
-    except RecursionError:
-        raise ValueError("is nested too deeply") from None
-    if _depth_exceeds(value, MAX_JSON_DEPTH):
-        raise ValueError("is nested too deeply")
-    return value
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"{name} is not JSON")
-
-
-def _finite_float(text: str) -> float:
-    value = float(text)
-    if not math.isfinite(value):
-        raise ValueError("has a number that is too large")
-    return value
-
-
-def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    result = dict(pairs)
-    if len(result) != len(pairs):
-        raise ValueError("has a key twice in one object")
-    return result
-
-
-def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
-    for _ in range(limit):
-        level = [child for parent in level for child in _children(parent)]
-        if not level:
-            return False
-    return True
-
-
-def _children(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value
 
 
 def _text(value: Any) -> str:
@@ -231,87 +191,48 @@ def check_metadata(value: Any) -> dict[str, Any]:
     return value
 
 
+def check_new_name(value: Any) -> str:
+    """A display name that replaces another, so it may not be empty."""
+    name = check_name(value)
+    if not name:
+        raise ValueError("must not be empty")
+    return name
+
+
+def check_tag_mode(value: Any) -> TagMode:
+    """What to do with the tags that are there already."""
+    if value not in list(TagMode):
+        raise ValueError("must be replace, add or remove")
+    return TagMode(value)
+
+
+def check_filter_mode(value: Any) -> str:
+    """Whether an image must have all tags of a filter or any."""
+    if value not in ("all", "any"):
+        raise ValueError("must be all or any")
+    return str(value)
+
+
+def check_limit(value: Any) -> int:
+    """How many images a page has at most."""
+    text = value if isinstance(value, str) and re.fullmatch("[0-9]{1,9}", value) else ""
+    if not text or not 1 <= int(text) <= MAX_PAGE_IMAGES:
+        raise ValueError(f"must be a whole number from 1 to {MAX_PAGE_IMAGES}")
+    return int(text)
+
+
+def check_ids(value: Any) -> tuple[str, ...]:
+    """Ids of images, each once. Whether there are such images is not a question of form."""
+    ids = value.split(",") if isinstance(value, str) else value
+    if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
+        raise ValueError("must be an array of strings")
+    if not 1 <= len(ids) <= MAX_BATCH_IDS:
+        raise ValueError(f"must have 1 to {MAX_BATCH_IDS} ids")
+    return tuple(dict.fromkeys(_text(id_).strip() for id_ in ids))
+
+
 def _json_field(text: str) -> Any:
     try:
         return parse_json(text)
     except ValueError:
         raise ValueError("is not valid JSON") from None
-
-
-def _optional(check: Callable[[Any], Any]) -> BeforeValidator:
-    """A field that may also be null, which means the same as leaving it out."""
-    return BeforeValidator(lambda value: None if value is None else check(value))
-
-
-class _Fields(BaseModel):
-    # Strict: the functions above have made every value the right type, so nothing is left to coerce.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
-
-
-class KeyFields(_Fields):
-    """The body of POST /v1/keys. What it does not know is ignored, as nothing is done with it."""
-
-    model_config = ConfigDict(extra="ignore")
-
-    email: Annotated[str | None, _optional(check_email)] = None
-    name: Annotated[str | None, _optional(check_name)] = None
-
-
-class UploadFields(_Fields):
-    """What comes with a new image, however it arrives."""
-
-    name: Annotated[str | None, _optional(check_name)] = None
-    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
-    namespace: Annotated[str | None, _optional(check_namespace)] = None
-    public: Annotated[bool | None, _optional(check_public)] = None
-    external_id: Annotated[str | None, _optional(check_external_id)] = None
-    date: Annotated[int | None, _optional(check_date)] = None
-    ttl: Annotated[int | None, _optional(check_ttl)] = None
-    metadata: Annotated[dict[str, Any] | None, _optional(check_metadata)] = None
-
-
-def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """The validated fields. Raises ValidationFailed with every wrong one."""
-    try:
-        return model.model_validate(dict(values))
-    except ValidationError as error:
-        raise ValidationFailed(_messages(error)) from None
-
-
-def _messages(error: ValidationError) -> dict[str, list[str]]:
-    messages: dict[str, list[str]] = {}
-    for problem in error.errors():
-        field = str(problem["loc"][0]) if problem["loc"] else "body"
-        if problem["type"] == "value_error":
-            text = str(problem["ctx"]["error"])
-        elif problem["type"] == "extra_forbidden":
-            text = "is not a known field"
-        else:
-            text = problem["msg"]
-        messages.setdefault(field, []).append(text)
-    return messages
-
-
-def upload_fields_from_form(form: Mapping[str, str]) -> UploadFields:
-    """Fields of an upload from a form's text fields. Empty ones count as left out, as HTML forms send them.
-
-    A field that is not one of the contract's is metadata and wins over the same key in `metadata` (decision 33).
-    Raises ValidationFailed.
-    """
-    known = {name: text for name, text in form.items() if name in UploadFields.model_fields and text}
-    extra = {name: text for name, text in form.items() if name not in UploadFields.model_fields}
-    return _merge_metadata(known, extra)
-
-
-def _merge_metadata(known: dict[str, Any], extra: Mapping[str, Any]) -> UploadFields:
-    errors = {name: ["is a reserved name and cannot be metadata"] for name in extra if name in RESERVED}
-    try:
-        fields = parse(UploadFields, known)
-    except ValidationFailed as failure:
-        raise ValidationFailed({**failure.errors, **errors}) from None
-    if errors:
-        raise ValidationFailed(errors)
-    if not extra:
-        return fields
-    # Once more with everything in it, for the limits on the whole.
-    return parse(UploadFields, {**known, "metadata": {**(fields.metadata or {}), **extra}})

@@ -10,6 +10,7 @@ from itsdangerous import BadData, URLSafeTimedSerializer
 UPGRADE = "imgpro-lite.upgrade"
 VERIFY = "imgpro-lite.verify"
 VERIFY_RESEND = "imgpro-lite.verify-resend"
+CURSOR = "imgpro-lite.cursor"
 
 
 class InvalidLink(Exception):
@@ -26,8 +27,8 @@ class Links:
         """A token that is safe in a URL's query."""
         return str(self._serializer(purpose).dumps(payload))
 
-    def load(self, purpose: str, token: str, max_age_seconds: int) -> dict[str, Any]:
-        """The payload of a token. Raises InvalidLink."""
+    def load(self, purpose: str, token: str, max_age_seconds: int | None) -> dict[str, Any]:
+        """The payload of a token, None for one of any age. Raises InvalidLink."""
         try:
             payload = self._serializer(purpose).loads(token, max_age=max_age_seconds)
         except BadData as error:

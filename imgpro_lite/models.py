@@ -100,6 +100,8 @@ class Media:
     metadata: Mapping[str, Any]
     date_at: int | None
     created_at: int
+    sort_at: int
+    """What lists are ordered by: the caller's date, else the time of creation."""
     expires_at: int | None
 
     @property
@@ -137,3 +139,21 @@ class NewMedia:
     metadata: Mapping[str, Any]
     date_at: int | None
     ttl_seconds: int | None
+
+
+@dataclass(frozen=True)
+class MediaFilter:
+    """Which images a list shows. With several tags an image has all of them, or any."""
+
+    namespace: str | None = None
+    tags: tuple[str, ...] = ()
+    any_tag: bool = False
+
+
+@dataclass(frozen=True)
+class NamespaceUsage:
+    """What a team keeps in one namespace."""
+
+    namespace: str
+    images: int
+    storage_bytes: int

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from imgpro_lite import ids
+from imgpro_lite.bodies import KeyFields, parse
 from imgpro_lite.errors import (
     Action,
     Forbidden,
@@ -13,7 +14,6 @@ from imgpro_lite.errors import (
     Unauthorized,
     ValidationFailed,
 )
-from imgpro_lite.fields import KeyFields, parse
 from imgpro_lite.models import ANONYMOUS_TEAM_ID, Ability, ApiKey, Caller, Team, TeamKind
 from imgpro_lite.plans import Plan, PlanTable
 from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, RateLimit, refuse_exceeded
@@ -210,7 +210,6 @@ def join_verified_team(tx: Tx, space: Team) -> Team:
     refused for quota, and an external_id that the team already uses is dropped from the joining image (decision 6).
     """
     assert space.email is not None
-    account_rows.update_unverified_storage(tx.conn, -space.storage_bytes)
     team = account_rows.find_verified_team(tx.conn, space.email)
     if team is None:
         account_rows.update_team_kind(tx.conn, space.id, TeamKind.VERIFIED)
@@ -219,7 +218,7 @@ def join_verified_team(tx: Tx, space: Team) -> Team:
     media_rows.lift_retention(tx.conn, space.id)
     media_rows.move_media(tx.conn, space.id, team.id)
     month = max(space.uploads_month, team.uploads_month)
-    account_rows.update_team_usage(tx.conn, team, month, space.uploads_used_in(month), space.storage_bytes)
+    account_rows.update_team_uploads(tx.conn, team, month, space.uploads_used_in(month))
     account_rows.update_key_team(tx.conn, space.id, team.id)
     account_rows.delete_team(tx.conn, space.id)
     return account_rows.get_team(tx.conn, team.id)

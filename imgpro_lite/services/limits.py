@@ -78,14 +78,15 @@ async def refuse_exhausted(rt: Runtime, caller: Caller, standing: Standing) -> N
 
 
 def charge_upload(tx: Tx, rt: Runtime, team_id: int, size_bytes: int) -> Team:
-    """Spend one upload and its bytes of a team's quota: the team as it is then. Raises QuotaExceeded.
+    """Spend one upload of a team's quota, if its storage has room too: the team as it was. Raises QuotaExceeded.
 
-    There is one writer, so nobody else can spend the counters between reading and writing them.
+    There is one writer, so nobody else can spend the counters between reading and writing them. The storage is counted
+    by the image's row itself.
     """
     team = account_rows.get_team(tx.conn, team_id)
     _refuse_over_quota(rt, team, account_rows.get_unverified_storage_bytes(tx.conn), size_bytes)
-    account_rows.update_team_usage(tx.conn, team, month_number(tx.now), 1, size_bytes)
-    return account_rows.get_team(tx.conn, team_id)
+    account_rows.update_team_uploads(tx.conn, team, month_number(tx.now), 1)
+    return team
 
 
 def _refuse_over_quota(rt: Runtime, team: Team, unverified_bytes: int, size_bytes: int) -> None:

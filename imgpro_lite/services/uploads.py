@@ -14,8 +14,8 @@ from pathlib import Path
 
 from imgpro_lite import fields as field_rules
 from imgpro_lite import ids
+from imgpro_lite.bodies import UploadFields
 from imgpro_lite.errors import Duplicate, FileTooLarge, UnsupportedFormat, ValidationFailed
-from imgpro_lite.fields import UploadFields
 from imgpro_lite.formats import Format, sniff
 from imgpro_lite.imaging.jobs import Probed
 from imgpro_lite.models import Caller, Media, NewMedia, Team
@@ -23,7 +23,7 @@ from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.accounts import retention_days
 from imgpro_lite.services.limits import charge_upload
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
-from imgpro_lite.store import media_rows
+from imgpro_lite.store import account_rows, media_rows
 from imgpro_lite.store.db import Tx
 from imgpro_lite.store.spool import SpooledFile
 
@@ -134,4 +134,4 @@ def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> t
         created_at=tx.now,
         retention_expires_at=None if days is None else tx.now + days * SECONDS_PER_DAY,
     )
-    return media, team
+    return media, account_rows.get_team(tx.conn, team.id)

@@ -79,19 +79,12 @@ def update_team_kind(conn: sqlite3.Connection, team_id: int, kind: TeamKind) -> 
     conn.execute("UPDATE teams SET kind = ? WHERE id = ?", (kind, team_id))
 
 
-def update_team_usage(conn: sqlite3.Connection, team: Team, month: int, uploads: int, storage_bytes: int) -> None:
-    """Add to what a team has used: uploads in a month, and stored bytes (negative when they are given back)."""
+def update_team_uploads(conn: sqlite3.Connection, team: Team, month: int, uploads: int) -> None:
+    """Add to the uploads that a team has made in a month."""
     conn.execute(
-        "UPDATE teams SET uploads_month = ?, uploads_used = ?, storage_bytes = storage_bytes + ? WHERE id = ?",
-        (month, team.uploads_used_in(month) + uploads, storage_bytes, team.id),
+        "UPDATE teams SET uploads_month = ?, uploads_used = ? WHERE id = ?",
+        (month, team.uploads_used_in(month) + uploads, team.id),
     )
-    if team.kind is TeamKind.UNVERIFIED:
-        update_unverified_storage(conn, storage_bytes)
-
-
-def update_unverified_storage(conn: sqlite3.Connection, storage_bytes: int) -> None:
-    """Add to the sum over all unverified teams."""
-    conn.execute("UPDATE totals SET unverified_storage_bytes = unverified_storage_bytes + ?", (storage_bytes,))
 
 
 def get_unverified_storage_bytes(conn: sqlite3.Connection) -> int:

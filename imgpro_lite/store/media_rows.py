@@ -2,13 +2,13 @@
 
 import json
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from imgpro_lite.formats import Format
-from imgpro_lite.models import Media, NewMedia
+from imgpro_lite.models import Media, NamespaceUsage, NewMedia
 
-# The column of each field of Media, in the order that _media() reads them.
+# The column of each field of Media, in the order that media_from_row() reads them.
 _COLUMN_OF = {
     "seq": "seq",
     "id": "id",
@@ -29,13 +29,17 @@ _COLUMN_OF = {
     "metadata": "metadata",
     "date_at": "date_at",
     "created_at": "created_at",
+    "sort_at": "sort_at",
     "expires_at": "expires_at",
 }
-_COLUMNS = ", ".join(_COLUMN_OF.values())
+COLUMNS = tuple(_COLUMN_OF.values())
+_JSON_FIELDS = frozenset({"tags", "metadata"})
+_COLUMNS = ", ".join(COLUMNS)
 _LIVE = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 
 
-def _media(row: Sequence[Any]) -> Media:
+def media_from_row(row: Sequence[Any]) -> Media:
+    """The record of a row of COLUMNS."""
     fields = dict(zip(_COLUMN_OF, row, strict=True))
     fields["format"] = Format(fields["format"])
     fields["has_alpha"] = bool(fields["has_alpha"])
@@ -50,7 +54,7 @@ def find_media(conn: sqlite3.Connection, media_id: str, now: int) -> Media | Non
     row = conn.execute(
         f"SELECT {_COLUMNS} FROM media WHERE id = :id AND {_LIVE}", {"id": media_id, "now": now}
     ).fetchone()
-    return _media(row) if row else None
+    return media_from_row(row) if row else None
 
 
 def find_by_external_id(conn: sqlite3.Connection, team_id: int, external_id: str, now: int) -> Media | None:
@@ -59,7 +63,7 @@ def find_by_external_id(conn: sqlite3.Connection, team_id: int, external_id: str
         f"SELECT {_COLUMNS} FROM media WHERE team_id = :team_id AND external_id = :external_id AND {_LIVE}",
         {"team_id": team_id, "external_id": external_id, "now": now},
     ).fetchone()
-    return _media(row) if row else None
+    return media_from_row(row) if row else None
 
 
 def insert_media(
@@ -100,7 +104,7 @@ def insert_media(
             retention_expires_at,
         ),
     ).fetchone()
-    return _media(row)
+    return media_from_row(row)
 
 
 def lift_retention(conn: sqlite3.Connection, team_id: int) -> None:
@@ -125,3 +129,63 @@ def release_expired_external_id(conn: sqlite3.Connection, team_id: int, external
         "WHERE team_id = ? AND external_id = ? AND deleted_at IS NULL AND expires_at <= ?",
         (team_id, external_id, now),
     )
+
+
+def list_media_by_id(conn: sqlite3.Connection, team_id: int, ids: Sequence[str], now: int) -> list[Media]:
+    """The live images of a team among these ids, in the order of insertion."""
+    rows = conn.execute(
+        f"SELECT {_COLUMNS} FROM media WHERE id IN (SELECT value FROM json_each(:ids)) AND team_id = :team_id "
+        f"AND {_LIVE} ORDER BY seq",
+        {"ids": json.dumps(ids), "team_id": team_id, "now": now},
+    )
+    return [media_from_row(row) for row in rows]
+
+
+def update_media(conn: sqlite3.Connection, media: Media, values: Mapping[str, Any]) -> Media:
+    """Set fields of an image, by the names of Media's fields: the image as it is then."""
+    if not values:
+        return media
+    stored = {
+        name: json.dumps(value, ensure_ascii=False) if name in _JSON_FIELDS else value for name, value in values.items()
+    }
+    assignments = ", ".join(f"{_COLUMN_OF[name]} = :{name}" for name in stored)
+    row = conn.execute(
+        f"UPDATE media SET {assignments} WHERE seq = :seq RETURNING {_COLUMNS}", {**stored, "seq": media.seq}
+    ).fetchone()
+    return media_from_row(row)
+
+
+def mark_deleted(conn: sqlite3.Connection, seqs: Sequence[int], now: int) -> int:
+    """Take images out of every list and count; their bytes stay for the grace period. How many were live."""
+    cursor = conn.execute(
+        "UPDATE media SET deleted_at = ? WHERE seq IN (SELECT value FROM json_each(?)) AND deleted_at IS NULL",
+        (now, json.dumps(seqs)),
+    )
+    return cursor.rowcount
+
+
+def get_last_seq(conn: sqlite3.Connection) -> int:
+    """The place of the newest image in the order of insertion; 0 when there is none."""
+    (seq,) = conn.execute("SELECT coalesce(max(seq), 0) FROM media").fetchone()
+    return int(seq)
+
+
+def list_namespace_seqs(
+    conn: sqlite3.Connection, team_id: int, namespace: str, last_seq: int, limit: int, now: int
+) -> list[int]:
+    """Some of the images of a namespace that were there when `last_seq` was the newest."""
+    rows = conn.execute(
+        "SELECT seq FROM media WHERE team_id = :team_id AND namespace = :namespace AND seq <= :last_seq "
+        f"AND {_LIVE} ORDER BY sort_at, seq LIMIT :limit",
+        {"team_id": team_id, "namespace": namespace, "last_seq": last_seq, "limit": limit, "now": now},
+    )
+    return [seq for (seq,) in rows]
+
+
+def list_namespaces(conn: sqlite3.Connection, team_id: int) -> list[NamespaceUsage]:
+    """The namespaces of a team, the largest first."""
+    rows = conn.execute(
+        "SELECT namespace, images, storage_bytes FROM namespaces WHERE team_id = ? ORDER BY images DESC, namespace",
+        (team_id,),
+    )
+    return [NamespaceUsage(*row) for row in rows]

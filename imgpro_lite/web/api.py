@@ -1,12 +1,12 @@
-"""The /v1 handlers: parse, one service call, present."""
+"""The /v1 handlers for keys and uploads: parse, one service call, present."""
 
 from starlette.requests import Request
 
-from imgpro_lite.fields import KeyFields, parse, upload_fields_from_form
+from imgpro_lite.bodies import KeyFields, parse, upload_fields_from_form
 from imgpro_lite.models import Ability
-from imgpro_lite.services import accounts, limits, media, uploads
+from imgpro_lite.services import accounts, limits, uploads
 from imgpro_lite.web.forms import receive_upload
-from imgpro_lite.web.presenters import present_media, present_new_key, present_upload
+from imgpro_lite.web.presenters import present_new_key, present_upload
 from imgpro_lite.web.requests import get_caller, read_json_object, runtime
 from imgpro_lite.web.responses import JsonAnswer, limit_headers, set_standing
 
@@ -40,11 +40,3 @@ async def upload(request: Request) -> JsonAnswer:
     if not caller.anonymous:
         set_standing(request, limits.Standing(usage=limits.usage_of(rt, team)))
     return JsonAnswer(present_upload(rt, stored), 201, limit_headers(request))
-
-
-async def get_media(request: Request) -> JsonAnswer:
-    """GET /v1/media/{id}"""
-    rt = runtime(request)
-    caller = await get_caller(request, Ability.READ, anonymous=True)
-    found = await media.get_media(rt, caller, request.path_params["media_id"])
-    return JsonAnswer(present_media(rt, found, owner=media.owns(caller, found)))

@@ -15,7 +15,7 @@ from imgpro_lite.errors import InternalError, NotFound
 from imgpro_lite.logs import log_request
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.web.requests import client_address, runtime
-from imgpro_lite.web.responses import render_error
+from imgpro_lite.web.responses import CORS_EXPOSED_HEADERS, render_error
 
 log = logging.getLogger("imgpro_lite.web")
 
@@ -141,6 +141,24 @@ class _Body:
         except TimeoutError:
             return False
         return True
+
+
+class Cors:
+    """Lets pages of any origin read the API's answers (decision 49). Image bytes say so themselves."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async def send_with_cors(message: Message) -> None:
+            if message["type"] == "http.response.start":
+                headers = MutableHeaders(scope=message)
+                headers["Access-Control-Allow-Origin"] = "*"
+                headers["Access-Control-Expose-Headers"] = CORS_EXPOSED_HEADERS
+            await send(message)
+
+        is_api = scope["type"] == "http" and scope["path"].startswith("/v1/")
+        await self._app(scope, receive, send_with_cors if is_api else send)
 
 
 class Addresses:

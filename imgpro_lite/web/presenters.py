@@ -41,6 +41,12 @@ def present_media(rt: Runtime, media: Media, *, owner: bool) -> dict[str, Any]:
     return fixed | {key: value for key, value in media.metadata.items() if key not in fixed}
 
 
+def present_item(rt: Runtime, media: Media) -> dict[str, Any]:
+    """An image in a list, for its own team: the contract's fields, without metadata."""
+    fixed = present_fixed(rt, media, owner=True)
+    return {name: value for name, value in fixed.items() if name not in ("extension", "editable")}
+
+
 def present_upload(rt: Runtime, media: Media) -> dict[str, Any]:
     """The answer to an upload; without a key it says how to get one (decision 36)."""
     shown = present_media(rt, media, owner=not media.anonymous)

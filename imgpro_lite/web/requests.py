@@ -1,17 +1,17 @@
 """From a request to what the services understand: the caller, its address, and parsed bodies."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
 from starlette.requests import Request
 
-from imgpro_lite import fields
-from imgpro_lite.errors import BadRequest, Unauthorized
+from imgpro_lite.errors import BadRequest, Unauthorized, ValidationFailed
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts
+from imgpro_lite.strict_json import parse_json
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
 
@@ -82,11 +82,28 @@ def rate_subject(address: str) -> str:
     return str(parsed) if parsed else address
 
 
-async def read_json_object(request: Request) -> dict[str, Any]:
+def query_values(request: Request, names: Iterable[str], *, joined: str) -> dict[str, str]:
+    """The known parameters of the query that are not empty. `joined` may be repeated. Raises ValidationFailed."""
+    values: dict[str, str] = {}
+    repeated: dict[str, list[str]] = {}
+    for name in names:
+        given = [value for value in request.query_params.getlist(name) if value]
+        if len(given) > 1 and name != joined:
+            repeated[name] = ["was given more than once"]
+        elif given:
+            values[name] = ",".join(given)
+    if repeated:
+        raise ValidationFailed(repeated)
+    return values
+
+
+async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[str, Any]:
     """The JSON object of the body. Raises BadRequest for what cannot be parsed (decision 47)."""
     text = await _read_body(request)
+    if empty_ok and not text:
+        return {}
     try:
-        value = fields.parse_json(text.decode("utf-8"))
+        value = parse_json(text.decode("utf-8"))
     except UnicodeDecodeError:
         raise BadRequest("The body is not valid UTF-8.") from None
     except ValueError:

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import re
 from typing import Any
 
 from starlette.exceptions import HTTPException
@@ -13,6 +14,8 @@ from imgpro_lite.errors import Duplicate, ImgProError, InternalError, MethodNotA
 from imgpro_lite.services.limits import Standing
 from imgpro_lite.web.presenters import present_fixed, present_media
 from imgpro_lite.web.requests import runtime
+
+_HEADER_NAMES = re.compile(r"[A-Za-z0-9-]+(?:\s*,\s*[A-Za-z0-9-]+)*")
 
 log = logging.getLogger("imgpro_lite.web")
 
@@ -57,6 +60,42 @@ def limit_headers(request: Request) -> dict[str, str]:
     return {name: str(value) for name, value in headers.items()}
 
 
+# Pages of any origin may use the API with a key: there is nothing that a browser would send by itself (decision 49).
+CORS_METHODS = "GET, POST, PATCH, DELETE, OPTIONS"
+CORS_REQUEST_HEADERS = "Authorization, Content-Type"
+CORS_EXPOSED_HEADERS = ", ".join(
+    [
+        "X-Monthly-Uploads-Used",
+        "X-Monthly-Uploads-Limit",
+        "X-Monthly-Uploads-Remaining",
+        "X-Storage-Used",
+        "X-Storage-Limit",
+        "X-Storage-Remaining",
+        "X-RateLimit-Limit",
+        "X-RateLimit-Remaining",
+        "X-RateLimit-Reset",
+        "X-RateLimit-Limit-Daily",
+        "X-RateLimit-Remaining-Daily",
+        "Retry-After",
+        "X-Request-Id",
+    ]
+)
+PREFLIGHT_SECONDS = 7200  # the most that Chromium keeps a preflight's answer
+
+
+def preflight_headers(request: Request) -> dict[str, str]:
+    """What a browser asks before a request to another origin (Fetch standard, "CORS-preflight fetch")."""
+    if "access-control-request-method" not in request.headers:
+        return {}
+    asked_for = request.headers.get("access-control-request-headers", "")
+    return {
+        "Access-Control-Allow-Methods": CORS_METHODS,
+        "Access-Control-Allow-Headers": asked_for if _HEADER_NAMES.fullmatch(asked_for) else CORS_REQUEST_HEADERS,
+        "Access-Control-Max-Age": str(PREFLIGHT_SECONDS),
+        "Vary": "Access-Control-Request-Headers",
+    }
+
+
 async def render_error(request: Request, error: Exception) -> Response:
     """Any refusal as JSON in the contract's shape."""
     assert isinstance(error, ImgProError)
@@ -76,13 +115,15 @@ async def render_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405:
         allowed = _allowed_methods(request)
+        if request.method == "OPTIONS":
+            return Response(status_code=204, headers={"Allow": allowed, **preflight_headers(request)})
         message = f"{request.method} is not possible here. Possible: {allowed}."
         return await render_error(request, MethodNotAllowed(message, headers={"Allow": allowed}))
     return await render_error(request, NotFound("There is nothing at this address."))
 
 
 def _allowed_methods(request: Request) -> str:
-    methods: set[str] = set()
+    methods = {"OPTIONS"}
     for route in request.app.routes:
         if route.matches(request.scope)[0] is not Match.NONE:
             methods |= route.methods or set()

@@ -1,0 +1,177 @@
+"""The bodies and queries of requests, as validated models: every wrong field is found at once."""
+
+from collections.abc import Callable, Mapping
+from typing import Annotated, Any, TypeVar
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+
+from imgpro_lite.errors import ValidationFailed
+from imgpro_lite.fields import (
+    DEFAULT_PAGE_IMAGES,
+    RESERVED,
+    TagMode,
+    check_date,
+    check_email,
+    check_external_id,
+    check_filter_mode,
+    check_ids,
+    check_limit,
+    check_metadata,
+    check_name,
+    check_namespace,
+    check_new_name,
+    check_public,
+    check_tag_mode,
+    check_tags,
+    check_ttl,
+)
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+def _optional(check: Callable[[Any], Any]) -> BeforeValidator:
+    """A field that may also be null, which means the same as leaving it out."""
+    return BeforeValidator(lambda value: None if value is None else check(value))
+
+
+class _Fields(BaseModel):
+    # Strict: the functions above have made every value the right type, so nothing is left to coerce.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class KeyFields(_Fields):
+    """The body of POST /v1/keys. What it does not know is ignored, as nothing is done with it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    email: Annotated[str | None, _optional(check_email)] = None
+    name: Annotated[str | None, _optional(check_name)] = None
+
+
+class UploadFields(_Fields):
+    """What comes with a new image, however it arrives."""
+
+    name: Annotated[str | None, _optional(check_name)] = None
+    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    public: Annotated[bool | None, _optional(check_public)] = None
+    external_id: Annotated[str | None, _optional(check_external_id)] = None
+    date: Annotated[int | None, _optional(check_date)] = None
+    ttl: Annotated[int | None, _optional(check_ttl)] = None
+    metadata: Annotated[dict[str, Any] | None, _optional(check_metadata)] = None
+
+
+class PatchFields(_Fields):
+    """The body of PATCH /v1/media/{id}. A field that was not sent changes nothing; null clears it where that is possible."""
+
+    name: Annotated[str, BeforeValidator(check_new_name)] = ""
+    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    tag_mode: Annotated[TagMode, BeforeValidator(check_tag_mode)] = TagMode.REPLACE
+    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    public: Annotated[bool, BeforeValidator(check_public)] = True
+    date: Annotated[int | None, _optional(check_date)] = None
+    external_id: Annotated[str | None, _optional(check_external_id)] = None
+    metadata: Annotated[dict[str, Any], BeforeValidator(check_metadata)] = Field(default_factory=dict)
+
+
+class BatchUpdate(_Fields):
+    """What PATCH /v1/media/batch does to each image."""
+
+    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    tag_mode: Annotated[TagMode, BeforeValidator(check_tag_mode)] = TagMode.REPLACE
+    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    public: Annotated[bool, BeforeValidator(check_public)] = True
+
+
+class BatchUpdateFields(_Fields):
+    """The body of PATCH /v1/media/batch."""
+
+    ids: Annotated[tuple[str, ...], BeforeValidator(check_ids)]
+    update: BatchUpdate
+
+
+class BatchDeleteFields(_Fields):
+    """The body or query of DELETE /v1/media/batch: images by id, or all of a namespace."""
+
+    ids: Annotated[tuple[str, ...] | None, _optional(check_ids)] = None
+    namespace: Annotated[str | None, _optional(check_namespace)] = None
+
+
+class ListFields(_Fields):
+    """The query of GET /v1/media."""
+
+    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    tag_mode: Annotated[str, BeforeValidator(check_filter_mode)] = "all"
+    cursor: str | None = None
+    limit: Annotated[int, BeforeValidator(check_limit)] = DEFAULT_PAGE_IMAGES
+
+
+def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """The validated fields. Raises ValidationFailed with every wrong one."""
+    try:
+        return model.model_validate(dict(values))
+    except ValidationError as error:
+        raise ValidationFailed(_messages(error)) from None
+
+
+def _messages(error: ValidationError) -> dict[str, list[str]]:
+    messages: dict[str, list[str]] = {}
+    for problem in error.errors():
+        field = ".".join(str(part) for part in problem["loc"]) or "body"
+        if problem["type"] == "value_error":
+            text = str(problem["ctx"]["error"])
+        elif problem["type"] == "extra_forbidden":
+            text = "is not a known field"
+        elif problem["type"] == "missing":
+            text = "is required"
+        elif problem["type"] == "model_type":
+            text = "must be an object"
+        else:
+            text = problem["msg"]
+        messages.setdefault(field, []).append(text)
+    return messages
+
+
+def upload_fields_from_form(form: Mapping[str, str]) -> UploadFields:
+    """Fields of an upload from a form's text fields. Empty ones count as left out, as HTML forms send them.
+
+    A field that is not one of the contract's is metadata and wins over the same key in `metadata` (decision 33).
+    Raises ValidationFailed.
+    """
+    known = UploadFields.model_fields
+    given = {name: text for name, text in form.items() if text or name not in known}
+    fields = parse_with_metadata(UploadFields, given)
+    if fields.metadata is None:
+        return fields
+    return fields.model_copy(update={"metadata": merge_metadata({}, fields.metadata)})
+
+
+def parse_with_metadata(model: type[Model], values: Mapping[str, Any]) -> Model:
+    """The validated fields, where every name that the model does not have is a key of `metadata`.
+
+    Raises ValidationFailed with every wrong field, reserved names among them.
+    """
+    known = {name: value for name, value in values.items() if name in model.model_fields}
+    extra = {name: value for name, value in values.items() if name not in model.model_fields}
+    errors = {name: ["is a reserved name and cannot be metadata"] for name in extra if name in RESERVED}
+    try:
+        parse(model, known)
+    except ValidationFailed as failure:
+        errors |= failure.errors
+    if errors:
+        raise ValidationFailed(errors)
+    if not extra:
+        return parse(model, known)
+    # Once more with everything in it, for the limits on the whole.
+    given = check_metadata(known.get("metadata") or {})
+    return parse(model, {**known, "metadata": {**given, **extra}})
+
+
+def merge_metadata(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Metadata after a change: a key that is set to null is removed. Raises ValidationFailed when it is too much."""
+    merged = {key: value for key, value in {**stored, **changes}.items() if value is not None}
+    try:
+        return check_metadata(merged)
+    except ValueError as error:
+        raise ValidationFailed({"metadata": [str(error)]}) from None

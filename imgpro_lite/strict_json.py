@@ -1,0 +1,55 @@
+"""JSON as RFC 8259 has it. Python's own parser lets NaN, Infinity, huge numbers and duplicate keys pass."""
+
+import json
+import math
+from collections.abc import Iterator
+from typing import Any
+
+MAX_JSON_DEPTH = 64  # far more than anybody nests by hand, far less than Python's recursion limit
+
+
+def parse_json(text: str) -> Any:
+    """Strict JSON. Raises ValueError also for what Python lets pass: NaN, Infinity, duplicate keys, deep nesting."""
+    try:
+        value = json.loads(
+            text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys
+        )
+    except RecursionError:
+        raise ValueError("is nested too deeply") from None
+    if _depth_exceeds(value, MAX_JSON_DEPTH):
+        raise ValueError("is nested too deeply")
+    return value
+
+
+def _refuse_constant(name: str) -> float:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite_float(text: str) -> float:
+    value = float(text)
+    if not math.isfinite(value):
+        raise ValueError("has a number that is too large")
+    return value
+
+
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    result = dict(pairs)
+    if len(result) != len(pairs):
+        raise ValueError("has a key twice in one object")
+    return result
+
+
+def _depth_exceeds(value: Any, limit: int) -> bool:
+    level = [value]
+    for _ in range(limit):
+        level = [child for parent in level for child in _children(parent)]
+        if not level:
+            return False
+    return True
+
+
+def _children(value: Any) -> Iterator[Any]:
+    if isinstance(value, dict):
+        yield from value.values()
+    elif isinstance(value, list):
+        yield from value
