@@ -20,6 +20,7 @@ from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Runtime
 from imgpro_lite.services.rate_saver import save_rate_windows, save_rate_windows_forever
+from imgpro_lite.services.sweeper import sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
@@ -126,8 +127,8 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         )
         stack.push_async_callback(save_rate_windows, runtime)
         stack.push_async_callback(runtime.in_flight.drain)
-        saver = asyncio.create_task(save_rate_windows_forever(runtime))
-        stack.push_async_callback(_cancel, saver)
+        for forever in (save_rate_windows_forever, sweep_forever):
+            stack.push_async_callback(_cancel, asyncio.create_task(forever(runtime)))
         yield runtime
 
 

@@ -62,7 +62,7 @@ class UploadFields(_Fields):
 
 
 class PatchFields(_Fields):
-    """The body of PATCH /v1/media/{id}. A field that was not sent changes nothing; null clears it where that is possible."""
+    """The body of PATCH /v1/media/{id}. What was not sent stays; null clears what can be empty."""
 
     name: Annotated[str, BeforeValidator(check_new_name)] = ""
     tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None

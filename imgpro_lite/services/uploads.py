@@ -15,7 +15,7 @@ from pathlib import Path
 from imgpro_lite import fields as field_rules
 from imgpro_lite import ids
 from imgpro_lite.bodies import UploadFields
-from imgpro_lite.errors import Duplicate, FileTooLarge, UnsupportedFormat, ValidationFailed
+from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, UnsupportedFormat, ValidationFailed
 from imgpro_lite.formats import Format, sniff
 from imgpro_lite.imaging.jobs import Probed
 from imgpro_lite.models import Caller, Media, NewMedia, Team
@@ -53,12 +53,14 @@ async def store_upload(
     if caller.anonymous and fields.ttl is not None:
         raise ValidationFailed({"ttl": ["needs an API key"]})
     await _refuse_duplicate(rt, caller, fields)
+    await _refuse_blocked(rt, file.sha256)
     format_ = sniff(file.head)
     if format_ is None:
         raise UnsupportedFormat(
             "The file is not an image of a supported type: JPEG, PNG, WebP, GIF, SVG, HEIC, AVIF, TIFF or BMP."
         )
     async with _decoded(rt, file, format_) as (stored, probed):
+        await _refuse_blocked(rt, stored.sha256)  # of an SVG, these are other bytes than those that came
         new = _new_media(stored, format_, probed, fields, filename)
         return await rt.db.write(_insert, rt, caller, new, stored.path)
 
@@ -70,6 +72,11 @@ async def _refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -
     existing = await rt.db.read(media_rows.find_by_external_id, caller.team.id, fields.external_id, rt.clock.now())
     if existing is not None:
         raise Duplicate(existing)
+
+
+async def _refuse_blocked(rt: Runtime, sha256: bytes) -> None:
+    if await rt.db.read(media_rows.is_blocked, sha256):
+        raise Forbidden("This file is not accepted on this server.")
 
 
 @contextlib.asynccontextmanager

@@ -73,6 +73,11 @@ def _short_edge_px(media: Media, size: str | None) -> int | None:
     return wanted
 
 
+def variants_of(sha256: bytes) -> str:
+    """How the names of all variants of these bytes begin."""
+    return f"{sha256.hex()}-"
+
+
 def _quality(settings: ImagingSettings, target: Format) -> int:
     qualities = {
         Format.JPEG: settings.jpeg_quality,
@@ -85,7 +90,7 @@ def _quality(settings: ImagingSettings, target: Format) -> int:
 def _variant_name(settings: ImagingSettings, media: Media, target: Format, short_edge_px: int | None) -> str:
     """The cache key: everything that the bytes depend on. A new pipeline version misses, and nothing is migrated."""
     size = short_edge_px or "full"
-    return f"{media.sha256.hex()}-{size}-q{_quality(settings, target)}-v{PIPELINE_VERSION}.{target}"
+    return f"{variants_of(media.sha256)}{size}-q{_quality(settings, target)}-v{PIPELINE_VERSION}.{target}"
 
 
 async def _make_once(rt: Runtime, variant: Variant, name: str) -> Path:

@@ -57,6 +57,10 @@ class BlobStore:
         finally:
             path.unlink(missing_ok=True)
 
+    def purge(self, sha256: bytes) -> None:
+        """Remove the bytes. Called inside a write transaction in which no row uses them."""
+        self.path(sha256).unlink(missing_ok=True)
+
     def adopt(self, temporary: Path, sha256: bytes) -> None:
         """Make a synced temporary file the blob of its hash, durably: its entry and every new parent are on the disk.
 

@@ -97,6 +97,12 @@ class VariantCache:
         if entry := self._entries.pop(name, None):
             self._total_bytes -= entry.size_bytes
 
+    def purge(self, prefix: str) -> None:
+        """Remove the variants whose names begin like this, also those that another process made."""
+        for path in self.path(prefix).parent.glob(f"{prefix}*"):
+            self.forget(path.name)
+            path.unlink(missing_ok=True)
+
     def remember_failure(self, name: str, now: int) -> None:
         """Note that a variant could not be made."""
         self._failures[name] = now + FAILURE_SECONDS

@@ -164,6 +164,70 @@ def mark_deleted(conn: sqlite3.Connection, seqs: Sequence[int], now: int) -> int
     return cursor.rowcount
 
 
+def mark_expired(conn: sqlite3.Connection, now: int, limit: int) -> int:
+    """Mark some of the images whose time is over as deleted: how many."""
+    cursor = conn.execute(
+        "UPDATE media SET deleted_at = :now WHERE seq IN (SELECT seq FROM media "
+        "WHERE deleted_at IS NULL AND expires_at <= :now ORDER BY expires_at LIMIT :limit)",
+        {"now": now, "limit": limit},
+    )
+    return cursor.rowcount
+
+
+def mark_restored(conn: sqlite3.Connection, media: Media, now: int) -> Media:
+    """Bring a deleted image back, with the external_id that it has in `media`. An expiry that is over is lifted."""
+    row = conn.execute(
+        "UPDATE media SET deleted_at = NULL, external_id = :external_id, "
+        "ttl_expires_at = iif(ttl_expires_at <= :now, NULL, ttl_expires_at), "
+        "retention_expires_at = iif(retention_expires_at <= :now, NULL, retention_expires_at) "
+        f"WHERE seq = :seq RETURNING {_COLUMNS}",
+        {"seq": media.seq, "external_id": media.external_id, "now": now},
+    ).fetchone()
+    return media_from_row(row)
+
+
+def find_deleted(conn: sqlite3.Connection, media_id: str) -> Media | None:
+    """An image that was deleted or has expired, and whose bytes are still there."""
+    row = conn.execute(f"SELECT {_COLUMNS} FROM media WHERE id = ? AND deleted_at IS NOT NULL", (media_id,)).fetchone()
+    return media_from_row(row) if row else None
+
+
+def delete_purgeable(conn: sqlite3.Connection, deleted_before: int, limit: int) -> list[bytes]:
+    """Remove the rows of some images that were deleted before a time: the SHA-256 of each, whose file may now go."""
+    rows = conn.execute(
+        "DELETE FROM media WHERE seq IN (SELECT seq FROM media WHERE deleted_at <= ? ORDER BY deleted_at LIMIT ?) "
+        "RETURNING sha256",
+        (deleted_before, limit),
+    ).fetchall()
+    return [sha256 for (sha256,) in rows]
+
+
+def delete_deleted(conn: sqlite3.Connection, sha256: bytes) -> None:
+    """Remove the rows of all deleted images with these bytes."""
+    conn.execute("DELETE FROM media WHERE sha256 = ? AND deleted_at IS NOT NULL", (sha256,))
+
+
+def is_used(conn: sqlite3.Connection, sha256: bytes) -> bool:
+    """Whether an image, deleted or not, still has these bytes."""
+    return conn.execute("SELECT 1 FROM media WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone() is not None
+
+
+def list_live_seqs_of_blob(conn: sqlite3.Connection, sha256: bytes) -> list[int]:
+    """The live images that have these bytes, of whatever team."""
+    rows = conn.execute("SELECT seq FROM media WHERE sha256 = ? AND deleted_at IS NULL", (sha256,))
+    return [seq for (seq,) in rows]
+
+
+def insert_blocked(conn: sqlite3.Connection, sha256: bytes, now: int) -> None:
+    """Refuse these bytes from now on."""
+    conn.execute("INSERT INTO blocked_blobs VALUES (?, ?) ON CONFLICT DO NOTHING", (sha256, now))
+
+
+def is_blocked(conn: sqlite3.Connection, sha256: bytes) -> bool:
+    """Whether the operator refuses these bytes."""
+    return conn.execute("SELECT 1 FROM blocked_blobs WHERE sha256 = ?", (sha256,)).fetchone() is not None
+
+
 def get_last_seq(conn: sqlite3.Connection) -> int:
     """The place of the newest image in the order of insertion; 0 when there is none."""
     (seq,) = conn.execute("SELECT coalesce(max(seq), 0) FROM media").fetchone()
@@ -189,3 +253,8 @@ def list_namespaces(conn: sqlite3.Connection, team_id: int) -> list[NamespaceUsa
         (team_id,),
     )
     return [NamespaceUsage(*row) for row in rows]
+
+
+def delete_row(conn: sqlite3.Connection, seq: int) -> None:
+    """Remove the row of a deleted image."""
+    conn.execute("DELETE FROM media WHERE seq = ?", (seq,))
