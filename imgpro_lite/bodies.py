@@ -107,12 +107,16 @@ class ListFields(_Fields):
     limit: Annotated[int, BeforeValidator(check_limit)] = DEFAULT_PAGE_IMAGES
 
 
-def parse(model: type[Model], values: Mapping[str, Any]) -> Model:
-    """The validated fields. Raises ValidationFailed with every wrong one."""
+def parse(model: type[Model], values: Mapping[str, Any], problems: Mapping[str, list[str]] | None = None) -> Model:
+    """The validated fields. Raises ValidationFailed with every wrong one and the `problems` that are known already."""
+    errors = dict(problems or {})
     try:
-        return model.model_validate(dict(values))
+        parsed = model.model_validate(dict(values))
     except ValidationError as error:
-        raise ValidationFailed(_messages(error)) from None
+        errors = _messages(error) | errors
+    if errors:
+        raise ValidationFailed(errors)
+    return parsed
 
 
 def _messages(error: ValidationError) -> dict[str, list[str]]:
@@ -133,34 +137,36 @@ def _messages(error: ValidationError) -> dict[str, list[str]]:
     return messages
 
 
-def upload_fields_from_form(form: Mapping[str, str]) -> UploadFields:
+def upload_fields_from_form(
+    form: Mapping[str, str], problems: Mapping[str, list[str]], *, anonymous: bool
+) -> UploadFields:
     """Fields of an upload from a form's text fields. Empty ones count as left out, as HTML forms send them.
 
     A field that is not one of the contract's is metadata and wins over the same key in `metadata` (decision 33).
-    Raises ValidationFailed.
+    Raises ValidationFailed with the problems of the form itself and every wrong field.
     """
     known = UploadFields.model_fields
     given = {name: text for name, text in form.items() if text or name not in known}
-    fields = parse_with_metadata(UploadFields, given)
+    found = dict(problems)
+    if anonymous and "ttl" in given:
+        found["ttl"] = ["needs an API key"]
+    fields = parse_with_metadata(UploadFields, given, found)
     if fields.metadata is None:
         return fields
     return fields.model_copy(update={"metadata": merge_metadata({}, fields.metadata)})
 
 
-def parse_with_metadata(model: type[Model], values: Mapping[str, Any]) -> Model:
+def parse_with_metadata(
+    model: type[Model], values: Mapping[str, Any], problems: Mapping[str, list[str]] | None = None
+) -> Model:
     """The validated fields, where every name that the model does not have is a key of `metadata`.
 
-    Raises ValidationFailed with every wrong field, reserved names among them.
+    Raises ValidationFailed with every wrong field, reserved names and the `problems` known before among them.
     """
     known = {name: value for name, value in values.items() if name in model.model_fields}
     extra = {name: value for name, value in values.items() if name not in model.model_fields}
-    errors = {name: ["is a reserved name and cannot be metadata"] for name in extra if name in RESERVED}
-    try:
-        parse(model, known)
-    except ValidationFailed as failure:
-        errors |= failure.errors
-    if errors:
-        raise ValidationFailed(errors)
+    reserved = {name: ["is a reserved name and cannot be metadata"] for name in extra if name in RESERVED}
+    parse(model, known, {**reserved, **(problems or {})})
     if not extra:
         return parse(model, known)
     # Once more with everything in it, for the limits on the whole.

@@ -16,6 +16,7 @@ from email_validator import EmailNotValidError, validate_email
 
 from imgpro_lite.strict_json import parse_json
 
+MAX_EMAIL_CHARS = 320  # RFC 3696: 64 before the @, 255 after it
 MAX_TAGS = 10
 MAX_TAG_CHARS = 50
 MAX_NAME_CHARS = 255
@@ -29,11 +30,6 @@ MIN_TTL_SECONDS = 3600
 MAX_TTL_SECONDS = 100 * 365 * 86_400
 
 # Field names of the requests and answers about images: they can never be metadata (decision 33).
-_RESERVED_WORDS = """
-    action created_at cursor date deleted editable error errors expires_at extension external_id file filesize has_more
-    height id ids items limit media message metadata name namespace object public src status tag_mode tags ttl update
-    updated upgrade url usage width
-"""
 _RESERVED_WORDS = """
     action created_at cursor date deleted editable error errors expires_at extension external_id file filesize has_more
     height id ids items limit media message metadata name namespace object public src status tag_mode tags ttl update
@@ -60,7 +56,11 @@ class TagMode(StrEnum):
 
 def clean_name(text: str) -> str:
     """A display name: without control and bidi characters, trimmed, at most MAX_NAME_CHARS. May be empty."""
-    kept = (char for char in text if unicodedata.category(char) not in _HARMFUL_CATEGORIES and char not in _BIDI)
+    kept = (
+        char
+        for char in text[: 4 * MAX_NAME_CHARS]
+        if unicodedata.category(char) not in _HARMFUL_CATEGORIES and char not in _BIDI
+    )
     return "".join(kept).strip()[:MAX_NAME_CHARS].strip()
 
 
@@ -73,21 +73,25 @@ def _text(value: Any) -> str:
     """A string that can be stored and sent: valid Unicode, without NUL."""
     if not isinstance(value, str):
         raise ValueError("must be a string")
-    if "\0" in value or not _encodable(value):
+    if not is_text(value):
         raise ValueError("must be valid text")
     return value
 
 
-def _encodable(text: str) -> bool:
+def is_text(value: str) -> bool:
+    """Whether a string can be stored and sent: no lone surrogates, which Python makes of broken bytes, and no NUL."""
     try:
-        text.encode()
+        value.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in value
 
 
 def check_email(value: Any) -> str:
     """A valid address, trimmed and lower-cased (decision 5)."""
+    # Before anything looks at it: normalising a megabyte of combining characters takes a second.
+    if isinstance(value, str) and len(value) > MAX_EMAIL_CHARS:
+        raise ValueError("must be a valid e-mail address")
     try:
         return validate_email(_text(value).strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
@@ -153,11 +157,14 @@ def check_date(value: Any) -> int:
     text = str(value).strip() if isinstance(value, str) or abs(value) < 10**18 else ""
     try:
         if _INTEGER.fullmatch(text):
-            return int(datetime.fromtimestamp(int(text), UTC).timestamp())
-        date = datetime.fromisoformat(text)
-        return math.floor((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+            seconds = int(text)
+        else:
+            date = datetime.fromisoformat(text)
+            seconds = math.floor((date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp())
+        datetime.fromtimestamp(seconds, UTC)  # in range, also when a zone moved it
     except (ValueError, OverflowError, OSError):
         raise ValueError("must be an ISO 8601 date or Unix time in whole seconds, in the years 1 to 9999") from None
+    return seconds
 
 
 def check_ttl(value: Any) -> int:

@@ -50,6 +50,7 @@ def configure(settings: LogSettings) -> None:
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [], True
         logger.setLevel(logging.NOTSET)
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)  # warns of every broken form, which strangers send
     logging.getLogger("uvicorn.access").disabled = True  # we write our own request lines
     logging.captureWarnings(capture=True)
 

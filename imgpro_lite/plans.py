@@ -52,9 +52,14 @@ class PlanTable:
         """Whether a team may be put on this plan."""
         return name == OWNER or any(plan.name == name for plan in self.plans)
 
-    def upgrade_from(self, plan: Plan) -> Plan | None:
-        """The next larger plan on offer, or None for the largest."""
-        return next((other for other in self.plans if other.offered and _rank(other) > _rank(plan)), None)
+    def more_uploads_than(self, plan: Plan) -> Plan | None:
+        """The next plan on offer with more uploads, or None."""
+        return next((other for other in self.plans if other.offered and _uploads(other) > _uploads(plan)), None)
+
+    def more_storage_than(self, plan: Plan) -> Plan | None:
+        """The next plan on offer with more storage and at least as many uploads, or None."""
+        larger = (other for other in self.plans if other.offered and _uploads(other) >= _uploads(plan))
+        return next((other for other in larger if _storage(other) > _storage(plan)), None)
 
 
 # Keys that the operator makes by command (decision 14): no limits, never listed, never an upgrade.
@@ -62,9 +67,16 @@ OWNER_PLAN = Plan(OWNER, "Owner", None, None, 0, offered=False)
 
 
 def _rank(plan: Plan) -> tuple[float, float]:
-    """Order of plans: uploads, then storage; no limit is the most."""
-    unlimited = float("inf")
-    return (plan.uploads_limit or unlimited, plan.storage_limit_bytes or unlimited)
+    """Order of plans: uploads, then storage."""
+    return (_uploads(plan), _storage(plan))
+
+
+def _uploads(plan: Plan) -> float:
+    return float("inf") if plan.uploads_limit is None else plan.uploads_limit
+
+
+def _storage(plan: Plan) -> float:
+    return float("inf") if plan.storage_limit_bytes is None else plan.storage_limit_bytes
 
 
 def month_number(now: int) -> int:

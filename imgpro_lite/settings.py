@@ -233,7 +233,9 @@ class Settings(Section):
     imaging: ImagingSettings = ImagingSettings()
     storage: StorageSettings = StorageSettings()
     cache: CacheSettings = CacheSettings()
-    plans: dict[PlanName, PlanSettings] = Field(DEFAULT_PLANS, description="What teams may use, by plan name.")
+    plans: dict[PlanName, PlanSettings] = Field(
+        DEFAULT_PLANS, min_length=1, description="What teams may use, by plan name."
+    )
 
     @property
     def public_url(self) -> str:

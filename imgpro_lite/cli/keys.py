@@ -1,25 +1,26 @@
 """`imgpro-lite keys …`: API keys, from the operator's side. Works beside a running server."""
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import rich_click as click
-from rich.console import Console
 from rich.table import Table
 
-from imgpro_lite.cli.options import configuration_options, load
-from imgpro_lite.clock import Clock
+from imgpro_lite.cli.offline import (
+    date_text,
+    open_library,
+    print_table,
+    require_database,
+    settings_for_command,
+    transaction,
+)
+from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.errors import OperatorError, ValidationFailed
 from imgpro_lite.models import Ability, ApiKey, Team
 from imgpro_lite.plans import OWNER, PlanTable
 from imgpro_lite.services import accounts
-from imgpro_lite.settings import Settings
-from imgpro_lite.store.data_dir import DATABASE_NAME, make_data_dir
-from imgpro_lite.store.db import Tx, open_for_command, write_transaction
+from imgpro_lite.store.data_dir import make_data_dir
 
 
 @click.group()
@@ -46,9 +47,9 @@ def create(
     as_json: bool,
 ) -> None:
     """Create a key. It is shown once."""
-    settings = _settings(config_path, data_dir)
+    settings = settings_for_command(config_path, data_dir)
     make_data_dir(settings.data_dir)
-    with _transaction(settings) as tx:
+    with transaction(settings) as tx:
         try:
             new = accounts.operator_create_key(
                 tx,
@@ -81,9 +82,9 @@ def create(
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
 def list_(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
     """List all keys, without their secrets."""
-    settings = _settings(config_path, data_dir)
-    _require_database(settings)
-    with open_for_command(settings.data_dir / DATABASE_NAME, Clock()) as conn:
+    settings = settings_for_command(config_path, data_dir)
+    require_database(settings)
+    with open_library(settings) as conn:
         found = accounts.list_keys(conn)
     if as_json:
         click.echo(json.dumps([_key_json(key, team) for key, team in found]))
@@ -98,10 +99,10 @@ def list_(config_path: Path | None, data_dir: Path | None, as_json: bool) -> Non
             team.plan,
             "yes" if team.verified else "no",
             ", ".join(shown["abilities"]),
-            _date(key.created_at),
-            _date(key.revoked_at) if key.revoked_at else "",
+            date_text(key.created_at),
+            date_text(key.revoked_at) if key.revoked_at else "",
         )
-    Console(width=None if Console().is_terminal else 200, markup=False, highlight=False).print(table)
+    print_table(table)
 
 
 @keys.command()
@@ -109,9 +110,9 @@ def list_(config_path: Path | None, data_dir: Path | None, as_json: bool) -> Non
 @click.argument("key_id")
 def revoke(config_path: Path | None, data_dir: Path | None, key_id: str) -> None:
     """End a key at once. Its team's images stay."""
-    settings = _settings(config_path, data_dir)
-    _require_database(settings)
-    with _transaction(settings) as tx:
+    settings = settings_for_command(config_path, data_dir)
+    require_database(settings)
+    with transaction(settings) as tx:
         accounts.operator_revoke_key(tx, key_id)
     click.echo(f"The key {key_id} is revoked.")
 
@@ -121,27 +122,11 @@ def revoke(config_path: Path | None, data_dir: Path | None, key_id: str) -> None
 @click.argument("key_id")
 def verify(config_path: Path | None, data_dir: Path | None, key_id: str) -> None:
     """Confirm a key's e-mail address without its mail: its images are kept for good."""
-    settings = _settings(config_path, data_dir)
-    _require_database(settings)
-    with _transaction(settings) as tx:
+    settings = settings_for_command(config_path, data_dir)
+    require_database(settings)
+    with transaction(settings) as tx:
         team = accounts.operator_verify_key(tx, key_id)
     click.echo(f"The key {key_id} belongs to the verified team of {team.email} now; its images are kept for good.")
-
-
-def _settings(config_path: Path | None, data_dir: Path | None) -> Settings:
-    return load(config_path, {"data_dir": data_dir}).settings
-
-
-def _require_database(settings: Settings) -> None:
-    """So that a mistyped directory is a message and not a new, empty library."""
-    if not (settings.data_dir / DATABASE_NAME).exists():
-        raise OperatorError(f"There is no library in {settings.data_dir.absolute()}. Say where it is with --data-dir.")
-
-
-@contextmanager
-def _transaction(settings: Settings) -> Iterator[Tx]:
-    with open_for_command(settings.data_dir / DATABASE_NAME, Clock()) as conn, write_transaction(conn, Clock()) as tx:
-        yield tx
 
 
 def _key_json(key: ApiKey, team: Team) -> dict[str, Any]:
@@ -155,7 +140,3 @@ def _key_json(key: ApiKey, team: Team) -> dict[str, Any]:
         "created_at": key.created_at,
         "revoked_at": key.revoked_at,
     }
-
-
-def _date(at: int) -> str:
-    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")

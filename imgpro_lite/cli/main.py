@@ -6,7 +6,9 @@ import rich_click as click
 
 from imgpro_lite import __version__
 from imgpro_lite.cli.keys import keys
+from imgpro_lite.cli.media import media
 from imgpro_lite.cli.serve import serve
+from imgpro_lite.cli.upload import upload
 from imgpro_lite.config import ConfigError
 from imgpro_lite.errors import OperatorError
 
@@ -22,6 +24,8 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(keys)
+cli.add_command(media)
+cli.add_command(upload)
 
 
 def main() -> None:

@@ -12,8 +12,8 @@ from imgpro_lite.errors import (
     OperatorError,
     RegistrationClosed,
     Unauthorized,
-    ValidationFailed,
 )
+from imgpro_lite.fields import is_text
 from imgpro_lite.models import ANONYMOUS_TEAM_ID, Ability, ApiKey, Caller, Team, TeamKind
 from imgpro_lite.plans import Plan, PlanTable
 from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, RateLimit, refuse_exceeded
@@ -37,11 +37,8 @@ class NewKey:
     team: Team
 
 
-async def identify(rt: Runtime, bearer: str | None, address: str, ability: Ability) -> Caller:
-    """Who sends this request: the team of its key, or an address without one.
-
-    Raises Unauthorized for a key that is not in force, Forbidden when it lacks the ability, RateLimited.
-    """
+async def identify(rt: Runtime, bearer: str | None, address: str) -> Caller:
+    """Who sends a request: the team of its key, or an address without one. Raises Unauthorized."""
     if bearer is None:
         team = await rt.db.read(account_rows.get_team, ANONYMOUS_TEAM_ID)
         return Caller(team, None, address)
@@ -49,12 +46,19 @@ async def identify(rt: Runtime, bearer: str | None, address: str, ability: Abili
     if found is None:
         raise Unauthorized
     key, team = found
+    return Caller(team, key, address)
+
+
+def authorize(rt: Runtime, caller: Caller, ability: Ability) -> None:
+    """Let a caller pass who may do this. Raises RateLimited, and Forbidden when the key lacks the ability."""
+    key = caller.key
+    if key is None:
+        return
     now = rt.clock.now()
     limit = RateLimit("requests_per_key", rt.settings.limits.requests_per_key_per_minute, MINUTE_SECONDS)
     refuse_exceeded([rt.rate_windows.charge(limit, key.key_id, now)], now, "requests with this key")
     if ability not in key.abilities:
         raise Forbidden
-    return Caller(team, key, address)
 
 
 def charge_key_attempt(rt: Runtime, caller: Caller) -> None:
@@ -71,22 +75,21 @@ async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
     """
     if caller.anonymous and rt.settings.server.registration_closed:
         raise _registration_closed(rt)
-    email = _email_of(caller, fields)
+    email = fields.email or caller.team.email
+    assert email is not None  # email_problems() has seen to it
     now = rt.clock.now()
     per_email = RateLimit("keys_per_email", rt.settings.limits.keys_per_email_per_hour, HOUR_SECONDS)
     refuse_exceeded([rt.rate_windows.charge(per_email, email, now)], now, "new keys for this e-mail address")
     return await rt.db.write(_insert_key, rt, caller, email, fields.name or DEFAULT_KEY_NAME)
 
 
-def _email_of(caller: Caller, fields: KeyFields) -> str:
+def email_problems(caller: Caller, email: object) -> dict[str, list[str]]:
+    """What is wrong with leaving the address out, or with naming another than the caller's own."""
     if caller.anonymous:
-        if fields.email is None:
-            raise ValidationFailed({"email": ["is required"]})
-        return fields.email
-    assert caller.team.email is not None
-    if fields.email not in (None, caller.team.email):
-        raise ValidationFailed({"email": ["must be the address of this key's account, or left out"]})
-    return caller.team.email
+        return {"email": ["is required"]} if email is None else {}
+    if isinstance(email, str) and email.strip().lower() != caller.team.email:
+        return {"email": ["must be the address of this key's account, or left out"]}
+    return {}
 
 
 def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> NewKey:
@@ -178,11 +181,15 @@ def operator_create_key(
     return insert_new_key(tx, team, fields.name or DEFAULT_KEY_NAME, abilities, created_from=None)
 
 
+def _no_such_key(key_id: str) -> OperatorError:
+    return OperatorError(f"There is no key {key_id!r}. `imgpro-lite keys list` shows them.")
+
+
 def operator_revoke_key(tx: Tx, key_id: str) -> None:
     """End a key at once; its images stay. Raises OperatorError for an unknown or already revoked key."""
-    found = account_rows.find_api_key(tx.conn, key_id)
+    found = account_rows.find_api_key(tx.conn, key_id) if is_text(key_id) else None
     if found is None:
-        raise OperatorError(f"There is no key {key_id!r}. `imgpro-lite keys list` shows them.")
+        raise _no_such_key(key_id)
     if not account_rows.revoke_api_key(tx.conn, key_id, tx.now):
         raise OperatorError(f"The key {key_id} was already revoked.")
 
@@ -192,9 +199,9 @@ def operator_verify_key(tx: Tx, key_id: str) -> Team:
 
     Raises OperatorError for an unknown, revoked or already verified key.
     """
-    found = account_rows.find_api_key(tx.conn, key_id)
+    found = account_rows.find_api_key(tx.conn, key_id) if is_text(key_id) else None
     if found is None:
-        raise OperatorError(f"There is no key {key_id!r}. `imgpro-lite keys list` shows them.")
+        raise _no_such_key(key_id)
     key, team = found
     if key.revoked_at is not None:
         raise OperatorError(f"The key {key_id} was revoked, so it cannot be verified.")
@@ -213,9 +220,11 @@ def join_verified_team(tx: Tx, space: Team) -> Team:
     team = account_rows.find_verified_team(tx.conn, space.email)
     if team is None:
         account_rows.update_team_kind(tx.conn, space.id, TeamKind.VERIFIED)
-        media_rows.lift_retention(tx.conn, space.id)
+        media_rows.lift_retention(tx.conn, space.id, tx.now)
         return account_rows.get_team(tx.conn, space.id)
-    media_rows.lift_retention(tx.conn, space.id)
+    media_rows.lift_retention(tx.conn, space.id, tx.now)
+    for joined in (space, team):
+        media_rows.release_expired_external_ids(tx.conn, joined.id, tx.now)
     media_rows.move_media(tx.conn, space.id, team.id)
     month = max(space.uploads_month, team.uploads_month)
     account_rows.update_team_uploads(tx.conn, team, month, space.uploads_used_in(month))

@@ -100,10 +100,10 @@ def _refuse_over_quota(rt: Runtime, team: Team, unverified_bytes: int, size_byte
         return
     if usage.uploads_limit is not None and usage.uploads_used >= usage.uploads_limit:
         wait_seconds = month_ends_at(rt.clock.now()) - rt.clock.now()
-        action = _upgrade(rt, team, plan) or Action("wait", seconds=wait_seconds)
+        action = _upgrade(rt, team, rt.plans.more_uploads_than(plan)) or Action("wait", seconds=wait_seconds)
         raise _quota_exceeded("Monthly upload limit reached.", usage, action)
     if usage.storage_limit_bytes is not None and usage.storage_used_bytes + size_bytes > usage.storage_limit_bytes:
-        raise _quota_exceeded("Storage limit reached.", usage, _upgrade(rt, team, plan))
+        raise _quota_exceeded("Storage limit reached.", usage, _upgrade(rt, team, rt.plans.more_storage_than(plan)))
     if (
         team.kind is TeamKind.UNVERIFIED
         and plan.storage_limit_bytes is not None
@@ -127,9 +127,8 @@ def _anonymous_storage_full(rt: Runtime, usage: Usage) -> QuotaExceeded:
     return _quota_exceeded(message, usage, action)
 
 
-def _upgrade(rt: Runtime, team: Team, plan: Plan) -> Action | None:
-    """A signed link to the next plan, or None on the largest (decision 17)."""
-    target = rt.plans.upgrade_from(plan)
+def _upgrade(rt: Runtime, team: Team, target: Plan | None) -> Action | None:
+    """A signed link to a larger plan, or None where there is none (decision 17)."""
     if target is None:
         return None
     token = rt.links.sign(links.UPGRADE, {"team": team.id, "plan": target.name})

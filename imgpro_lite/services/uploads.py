@@ -15,7 +15,7 @@ from pathlib import Path
 from imgpro_lite import fields as field_rules
 from imgpro_lite import ids
 from imgpro_lite.bodies import UploadFields
-from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, UnsupportedFormat, ValidationFailed
+from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, UnsupportedFormat
 from imgpro_lite.formats import Format, sniff
 from imgpro_lite.imaging.jobs import Probed
 from imgpro_lite.models import Caller, Media, NewMedia, Team
@@ -48,10 +48,8 @@ async def store_upload(
 ) -> tuple[Media, Team]:
     """Keep a file that arrived whole: the new image, and its team as charged for it.
 
-    Raises ValidationFailed, Duplicate, UnsupportedFormat, QuotaExceeded, Overloaded, StorageFull.
+    Raises Duplicate, Forbidden, UnsupportedFormat, QuotaExceeded, Overloaded, StorageFull.
     """
-    if caller.anonymous and fields.ttl is not None:
-        raise ValidationFailed({"ttl": ["needs an API key"]})
     await _refuse_duplicate(rt, caller, fields)
     await _refuse_blocked(rt, file.sha256)
     format_ = sniff(file.head)

@@ -107,9 +107,12 @@ def insert_media(
     return media_from_row(row)
 
 
-def lift_retention(conn: sqlite3.Connection, team_id: int) -> None:
+def lift_retention(conn: sqlite3.Connection, team_id: int, now: int) -> None:
     """Take the retention, but not a ttl, from every live image of a team that is now verified (decision 11)."""
-    conn.execute("UPDATE media SET retention_expires_at = NULL WHERE team_id = ? AND deleted_at IS NULL", (team_id,))
+    conn.execute(
+        f"UPDATE media SET retention_expires_at = NULL WHERE team_id = :team_id AND {_LIVE}",
+        {"team_id": team_id, "now": now},
+    )
 
 
 def move_media(conn: sqlite3.Connection, from_team_id: int, to_team_id: int) -> None:
@@ -120,6 +123,15 @@ def move_media(conn: sqlite3.Connection, from_team_id: int, to_team_id: int) -> 
         (from_team_id, to_team_id),
     )
     conn.execute("UPDATE media SET team_id = ? WHERE team_id = ?", (to_team_id, from_team_id))
+
+
+def release_expired_external_ids(conn: sqlite3.Connection, team_id: int, now: int) -> None:
+    """Let a team use the external_ids again whose images have expired but are not swept yet."""
+    conn.execute(
+        "UPDATE media SET external_id = NULL "
+        "WHERE team_id = ? AND external_id IS NOT NULL AND deleted_at IS NULL AND expires_at <= ?",
+        (team_id, now),
+    )
 
 
 def release_expired_external_id(conn: sqlite3.Connection, team_id: int, external_id: str, now: int) -> None:

@@ -7,7 +7,7 @@ from imgpro_lite.models import Ability
 from imgpro_lite.services import accounts, limits, uploads
 from imgpro_lite.web.forms import receive_upload
 from imgpro_lite.web.presenters import present_new_key, present_upload
-from imgpro_lite.web.requests import get_caller, read_json_object, runtime
+from imgpro_lite.web.requests import get_caller, identify, read_json_object, runtime
 from imgpro_lite.web.responses import JsonAnswer, limit_headers, set_standing
 
 
@@ -16,7 +16,8 @@ async def create_key(request: Request) -> JsonAnswer:
     rt = runtime(request)
     caller = await get_caller(request, Ability.WRITE, anonymous=True)
     accounts.charge_key_attempt(rt, caller)
-    fields = parse(KeyFields, await read_json_object(request))
+    body = await read_json_object(request)
+    fields = parse(KeyFields, body, accounts.email_problems(caller, body.get("email")))
     new = await accounts.create_key(rt, caller, fields)
     return JsonAnswer(present_new_key(rt, new), 201)
 
@@ -24,9 +25,10 @@ async def create_key(request: Request) -> JsonAnswer:
 async def upload(request: Request) -> JsonAnswer:
     """POST /v1/upload"""
     rt = runtime(request)
-    caller = await get_caller(request, Ability.WRITE, anonymous=True)
+    caller = await identify(request)
     standing = limits.charge_attempt(rt, caller)
-    set_standing(request, standing)
+    set_standing(request, standing)  # before anything can be refused (decision 20)
+    accounts.authorize(rt, caller, Ability.WRITE)
     await limits.refuse_exhausted(rt, caller, standing)
     limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
     async with receive_upload(
@@ -35,7 +37,7 @@ async def upload(request: Request) -> JsonAnswer:
         limit_bytes,
         lambda size_bytes, head: uploads.check_size(rt.settings, size_bytes, head, limit_bytes),
     ) as form:
-        fields = upload_fields_from_form(form.fields)
+        fields = upload_fields_from_form(form.fields, form.problems, anonymous=caller.anonymous)
         stored, team = await uploads.store_upload(rt, caller, form.file, fields, form.filename)
     if not caller.anonymous:
         set_standing(request, limits.Standing(usage=limits.usage_of(rt, team)))

@@ -8,7 +8,7 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from python_multipart.exceptions import MultipartParseError
+from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
@@ -34,11 +34,12 @@ SizeCheck = Callable[[int, bytes], None]
 
 @dataclass(frozen=True)
 class UploadForm:
-    """A form that arrived whole."""
+    """A form that arrived whole. `problems` are the fields that it is wrong about already, with the words for them."""
 
     file: SpooledFile
     filename: str
     fields: dict[str, str]
+    problems: dict[str, list[str]]
 
 
 @contextlib.asynccontextmanager
@@ -104,9 +105,10 @@ class _FormReader:
         self._part = _Part()
         self._fields: dict[str, str] = {}
         self._fields_bytes = 0
+        self._parts = 0
         self._filename: str | None = None
         self._complete = False
-        self._errors: dict[str, list[str]] = {}
+        self._problems: dict[str, list[str]] = {}
         try:
             self._parser = MultipartParser(
                 boundary,
@@ -121,14 +123,14 @@ class _FormReader:
                     "on_end": self._on_end,
                 },
             )
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise MissingFile(_NO_FILE) from error
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes of the body. Raises MissingFile for what is no form, ValidationFailed."""
         try:
             self._parser.write(chunk)
-        except MultipartParseError as error:
+        except FormParserError as error:
             raise MissingFile(f"The form is broken. {_NO_FILE}") from error
 
     async def finish(self) -> UploadForm:
@@ -137,12 +139,13 @@ class _FormReader:
             raise MissingFile("The form ended too early: its closing boundary is missing. Please send it again.")
         if self._filename is None:
             raise MissingFile(_NO_FILE)
-        if self._errors:
-            raise ValidationFailed(self._errors)
-        return UploadForm(await self._spool.finish(), self._filename, self._fields)
+        return UploadForm(await self._spool.finish(), self._filename, self._fields, self._problems)
 
     def _on_part_begin(self) -> None:
         self._part = _Part()
+        self._parts += 1
+        if self._parts > MAX_FIELDS + 1:  # and the file
+            raise _too_many_fields()
 
     def _on_header_field(self, data: bytes, start: int, end: int) -> None:
         self._part.header_name += data[start:end]
@@ -168,7 +171,7 @@ class _FormReader:
             part.is_the_file = True
             self._filename = part.filename
         elif part.filename:
-            self._errors.setdefault(part.name, []).append("only one file is possible, in the field `file`")
+            self._problems.setdefault(part.name, []).append("only one file is possible, in the field `file`")
 
     def _on_part_data(self, data: bytes, start: int, end: int) -> None:
         part = self._part
@@ -184,17 +187,15 @@ class _FormReader:
         self._fields_bytes += len(part.text)
         if problem := self._field_problem(part):
             # The name itself may be what is wrong, so it is not repeated when it is long.
-            self._errors.setdefault(part.name[:MAX_FIELD_NAME_CHARS], []).append(problem)
+            self._problems.setdefault(part.name[:MAX_FIELD_NAME_CHARS], []).append(problem)
         elif part.name == "tags" and part.name in self._fields:
             self._fields["tags"] += "," + part.text.decode()
         else:
             self._fields[part.name] = part.text.decode()
 
     def _field_problem(self, part: _Part) -> str | None:
-        if len(self._fields) >= MAX_FIELDS or self._fields_bytes > MAX_FIELDS_BYTES:
-            raise ValidationFailed(
-                {"form": [f"may have at most {MAX_FIELDS} fields and {MAX_FIELDS_BYTES // 1024} KB of text"]}
-            )
+        if self._fields_bytes > MAX_FIELDS_BYTES:
+            raise _too_many_fields()
         if not 1 <= len(part.name) <= MAX_FIELD_NAME_CHARS:
             return f"the name of a field has 1 to {MAX_FIELD_NAME_CHARS} characters"
         if len(part.text) > MAX_FIELD_BYTES:
@@ -209,6 +210,11 @@ class _FormReader:
 
     def _on_end(self) -> None:
         self._complete = True
+
+
+def _too_many_fields() -> ValidationFailed:
+    limits = f"{MAX_FIELDS} fields and {MAX_FIELDS_BYTES // 1024} KB of text"
+    return ValidationFailed({"form": [f"may have at most {limits}"]})
 
 
 def _decode(raw: bytes) -> str:

@@ -93,9 +93,11 @@ class UnreadBody:
         async def send_after_body(message: Message) -> None:
             nonlocal cut_off
             if message["type"] == "http.response.start" and not body.complete:
-                cut_off = not await body.drain()
+                headers = MutableHeaders(scope=message)
+                # An answer that closes the connection by itself is for a client that has fallen silent.
+                cut_off = headers.get("connection") == "close" or not await body.drain()
                 if cut_off:
-                    MutableHeaders(scope=message)["Connection"] = "close"
+                    headers["Connection"] = "close"
             if cut_off and message["type"] == "http.response.body" and not message.get("more_body"):
                 await send({**message, "more_body": True})
                 await asyncio.sleep(LINGER_SECONDS)
@@ -179,7 +181,7 @@ class Addresses:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = self._without_prefix(scope["path"])
-            if not path.isprintable() or not self._is_served(scope, path):
+            if not path.startswith("/") or not path.isprintable() or not self._is_served(scope, path):
                 answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
                 await answer(scope, receive, send)
                 return

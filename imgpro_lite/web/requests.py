@@ -1,6 +1,7 @@
 """From a request to what the services understand: the caller, its address, and parsed bodies."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
@@ -15,6 +16,10 @@ from imgpro_lite.strict_json import parse_json
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
 
+# A body may be slow, but not so slow that it only holds the connection: less than this on average after half a minute.
+MIN_BODY_BYTES_PER_SECOND = 1024
+SLOW_BODY_SECONDS = 30
+
 # One customer gets at least a /64 (RFC 6177), so limits count networks of that size and not single addresses.
 IPV6_PREFIX_BITS = 64
 
@@ -25,16 +30,22 @@ def runtime(request: Request) -> Runtime:
     return rt
 
 
-async def get_caller(request: Request, ability: Ability, *, anonymous: bool = False) -> Caller:
-    """Who sends this request. Raises Unauthorized, also without a key where `anonymous` is not allowed, and Forbidden.
-
-    A key that is present but wrong never falls back to anonymous (decision 13).
-    """
+async def identify(request: Request) -> Caller:
+    """Who sends this request. A key that is wrong never falls back to anonymous (decision 13). Raises Unauthorized."""
     rt = runtime(request)
-    bearer = _bearer(request)
-    if bearer is None and not anonymous:
+    return await accounts.identify(rt, _bearer(request), rate_subject(client_address(request, rt)))
+
+
+async def get_caller(request: Request, ability: Ability, *, anonymous: bool = False) -> Caller:
+    """Who sends this request and may do what it asks for.
+
+    Raises Unauthorized, also without a key where `anonymous` is not allowed, RateLimited and Forbidden.
+    """
+    caller = await identify(request)
+    if caller.anonymous and not anonymous:
         raise Unauthorized
-    return await accounts.identify(rt, bearer, rate_subject(client_address(request, rt)), ability)
+    accounts.authorize(runtime(request), caller, ability)
+    return caller
 
 
 def _bearer(request: Request) -> str | None:
@@ -53,7 +64,7 @@ def client_address(request: Request, rt: Runtime) -> str:
     address = request.client.host if request.client else ""
     hops = [hop for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
     while hops and _is_trusted(address, rt):
-        forwarded = _parse_address(hops.pop())
+        forwarded = _parse_address(_without_port(hops.pop().strip()))
         if forwarded is None:
             break
         address = str(forwarded)
@@ -63,6 +74,13 @@ def client_address(request: Request, rt: Runtime) -> str:
 def _is_trusted(address: str, rt: Runtime) -> bool:
     parsed = _parse_address(address)
     return parsed is not None and any(parsed in network for network in rt.settings.server.trusted_proxies)
+
+
+def _without_port(hop: str) -> str:
+    """The address of an X-Forwarded-For entry; some proxies write `192.0.2.1:1234` or `[2001:db8::1]:1234`."""
+    if hop.startswith("["):
+        return hop[1:].partition("]")[0]
+    return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
@@ -127,6 +145,7 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
     """The body as it arrives. Raises BadRequest when it stands still, ClientDisconnect when the client has gone."""
     idle_seconds = runtime(request).settings.server.body_idle_seconds
     stream = request.stream()
+    started_at, received_bytes = time.monotonic(), 0
     while True:
         try:
             async with asyncio.timeout(idle_seconds):
@@ -136,4 +155,9 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
         except TimeoutError:
             message = f"No data arrived for {idle_seconds} seconds, so the request was given up."
             raise BadRequest(message, headers={"Connection": "close"}) from None
+        received_bytes += len(chunk)
+        elapsed_seconds = time.monotonic() - started_at
+        if elapsed_seconds > SLOW_BODY_SECONDS and received_bytes < MIN_BODY_BYTES_PER_SECOND * elapsed_seconds:
+            message = "The body arrived too slowly, so the request was given up."
+            raise BadRequest(message, headers={"Connection": "close"})
         yield chunk

@@ -1,0 +1,54 @@
+"""What the operator's commands share: they work on the data directory itself, beside a running server or alone."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from imgpro_lite.cli.options import load
+from imgpro_lite.clock import Clock
+from imgpro_lite.errors import OperatorError
+from imgpro_lite.settings import Settings
+from imgpro_lite.store.data_dir import DATABASE_NAME
+from imgpro_lite.store.db import Tx, open_for_command, write_transaction
+
+# Wide enough for every column when the output goes to a file or a pipe.
+PIPE_WIDTH_CHARS = 250
+
+
+def settings_for_command(config_path: Path | None, data_dir: Path | None) -> Settings:
+    """The settings that a command works with. Raises ConfigError."""
+    return load(config_path, {"data_dir": data_dir}).settings
+
+
+def require_database(settings: Settings) -> None:
+    """Raise OperatorError where there is no library, so that a mistyped directory is not a new, empty one."""
+    if not (settings.data_dir / DATABASE_NAME).exists():
+        raise OperatorError(f"There is no library in {settings.data_dir.absolute()}. Say where it is with --data-dir.")
+
+
+def open_library(settings: Settings) -> AbstractContextManager[sqlite3.Connection]:
+    """A connection of the command's own. Raises OperatorError."""
+    return open_for_command(settings.data_dir / DATABASE_NAME, Clock())
+
+
+@contextmanager
+def transaction(settings: Settings) -> Iterator[Tx]:
+    """A write transaction on a connection of the command's own. Raises OperatorError."""
+    with open_library(settings) as conn, write_transaction(conn, Clock()) as tx:
+        yield tx
+
+
+def date_text(at: int) -> str:
+    """A Unix time for people, in UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def print_table(table: Table) -> None:
+    """Print a table, on a terminal as wide as that is."""
+    width = None if Console().is_terminal else PIPE_WIDTH_CHARS
+    Console(width=width, markup=False, highlight=False).print(table)

@@ -1,0 +1,95 @@
+"""`imgpro-lite upload`: files and folders to any server of this API."""
+
+import json
+import os
+import sys
+from collections import Counter
+from pathlib import Path
+
+import rich_click as click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from imgpro_lite.cli.options import load
+from imgpro_lite.client.uploader import Outcome, Result, Target, Uploader, find_files
+from imgpro_lite.errors import OperatorError
+
+EXIT_SOME_FAILED = 1
+EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
+
+
+@click.command()
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--recursive", "-r", is_flag=True, help="Upload the images in folders, and in folders in them.")
+@click.option("--namespace", help="Namespace of every image.")
+@click.option("--tags", help="Comma-separated tags of every image.")
+@click.option("--server", help="Address of the server. Default: IMGPRO_URL, else the local server.")
+@click.option("--key", help="API key. Default: IMGPRO_KEY, else the upload is anonymous.")
+@click.option("--parallel", type=click.IntRange(1, 32), default=4, show_default=True, help="Uploads at the same time.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file, a line each.")
+def upload(
+    paths: tuple[Path, ...],
+    recursive: bool,
+    namespace: str | None,
+    tags: str | None,
+    server: str | None,
+    key: str | None,
+    parallel: int,
+    as_json: bool,
+) -> None:
+    """Upload files and folders, and print the address of each image.
+
+    With a key, running the same command again after an interruption uploads only what is missing.
+    """
+    fields = {name: value for name, value in {"namespace": namespace, "tags": tags}.items() if value}
+    target = Target(_server(server), key or os.environ.get("IMGPRO_KEY") or None, fields)
+    files, refused = find_files(list(paths), recursive=recursive)
+    for result in refused:
+        _print(result, as_json)
+    if not files and not refused:
+        raise OperatorError("There is no image in these folders.")
+    console = Console(stderr=True, highlight=False, markup=False)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    results: list[Result] = []
+    interrupted = False
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
+        task = progress.add_task("Uploading", total=len(files))
+        uploader = Uploader(target, parallel, lambda seconds: console.print(f"The server asks to wait {seconds} s."))
+        try:
+            for result in uploader.run(files):
+                results.append(result)
+                progress.advance(task)
+                _print(result, as_json)
+        except KeyboardInterrupt:
+            interrupted = True
+    console.print(_summary(refused + results, not_tried=len(files) - len(results)))
+    if interrupted:
+        sys.exit(EXIT_INTERRUPTED)
+    if any(result.outcome is Outcome.FAILED for result in refused + results):
+        sys.exit(EXIT_SOME_FAILED)
+
+
+def _server(named: str | None) -> str:
+    """The address to talk to, without a slash at its end."""
+    address = named or os.environ.get("IMGPRO_URL") or load(None, {}).settings.api_url
+    if not address.startswith(("http://", "https://")):
+        raise OperatorError(f"The server's address must begin with http:// or https://, not {address!r}.")
+    return address.rstrip("/")
+
+
+def _print(result: Result, as_json: bool) -> None:
+    if as_json:
+        shown = {"path": str(result.path), "outcome": str(result.outcome), "error": result.error or None}
+        click.echo(json.dumps({**shown, "media": result.media or None}, ensure_ascii=False))
+    elif result.outcome is Outcome.FAILED:
+        click.echo(f"{result.path}: {result.error}", err=True)
+    else:
+        click.echo(result.media.get("url", ""))
+
+
+def _summary(results: list[Result], not_tried: int) -> str:
+    counts = Counter(result.outcome for result in results)
+    parts = [f"{counts[outcome]} {outcome}" for outcome in Outcome if counts[outcome]]
+    if not_tried:
+        parts.append(f"{not_tried} not tried")
+    return ", ".join(parts)

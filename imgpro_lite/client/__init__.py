@@ -1,0 +1,1 @@
+"""A client of the API, for the commands that talk to a server of it."""

@@ -1,0 +1,174 @@
+"""Uploading many files to any server of this API, in parallel, so that it can be interrupted and run again."""
+
+import hashlib
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import httpx2
+
+from imgpro_lite.formats import SNIFF_BYTES, sniff
+
+# A server that is busy or limits us says how long to wait; an hourly window is the longest that is worth waiting for.
+MAX_WAIT_SECONDS = 3_700
+# Other failures that may pass by themselves: a lost connection, a proxy without its server.
+ATTEMPTS = 4
+FIRST_PAUSE_SECONDS = 0.5
+CONNECT_SECONDS = 10
+ANSWER_SECONDS = 120  # a large file on a slow line; no bytes for so long means that the connection is dead
+
+
+class Outcome(StrEnum):
+    """What became of a file."""
+
+    UPLOADED = "uploaded"
+    PRESENT = "already there"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True)
+class Result:
+    """A file and what became of it; `media` is the image as the server shows it, unless it failed."""
+
+    path: Path
+    outcome: Outcome
+    media: dict[str, Any] = field(default_factory=dict)
+    error: str = ""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A server, and what every image gets."""
+
+    server: str
+    key: str | None
+    fields: dict[str, str]
+
+
+def find_files(paths: list[Path], *, recursive: bool) -> tuple[list[Path], list[Result]]:
+    """The files to upload and what cannot be. In folders only images count, by their content; hidden ones do not."""
+    files: list[Path] = []
+    refused: list[Result] = []
+    for path in paths:
+        if path.is_file():
+            files.append(path)
+        elif path.is_dir() and recursive:
+            files += sorted(found for found in _walk(path) if _is_image(found))
+        else:
+            reason = "is a folder; use --recursive" if path.is_dir() else "there is no such file"
+            refused.append(Result(path, Outcome.FAILED, error=reason))
+    return list(dict.fromkeys(files)), refused
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    for entry in folder.iterdir():
+        if entry.name.startswith("."):
+            continue
+        if entry.is_dir() and not entry.is_symlink():
+            yield from _walk(entry)
+        elif entry.is_file():
+            yield entry
+
+
+def _is_image(path: Path) -> bool:
+    with path.open("rb") as file:
+        return sniff(file.read(SNIFF_BYTES)) is not None
+
+
+class Uploader:
+    """Uploads files with some threads. `on_wait` hears of every wait that the server asks for, in seconds."""
+
+    def __init__(self, target: Target, parallel: int, on_wait: Callable[[int], None]) -> None:
+        self._target = target
+        self._parallel = parallel
+        self._on_wait = on_wait
+        self._stopped = threading.Event()
+        headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
+        self._client = httpx2.Client(
+            base_url=target.server,
+            headers=headers,
+            timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
+            limits=httpx2.Limits(max_connections=parallel),
+            follow_redirects=False,
+        )
+
+    def run(self, files: list[Path]) -> Iterator[Result]:
+        """The result of each file, as it is there. When the caller stops, those under way are the last."""
+        with self._client, ThreadPoolExecutor(self._parallel) as pool:
+            try:
+                for future in as_completed([pool.submit(self._upload, path) for path in files]):
+                    yield future.result()
+            finally:
+                self._stopped.set()
+                pool.shutdown(cancel_futures=True)
+
+    def _upload(self, path: Path) -> Result:
+        pause_seconds = FIRST_PAUSE_SECONDS
+        error = ""
+        for attempt in range(ATTEMPTS):
+            if attempt and self._stopped.wait(pause_seconds):
+                break
+            pause_seconds *= 2
+            try:
+                answer = self._send(path)
+            except OSError as failure:
+                return Result(path, Outcome.FAILED, error=failure.strerror or str(failure))
+            except httpx2.TransportError as failure:
+                error = f"{self._target.server} cannot be reached: {failure or type(failure).__name__}"
+                continue
+            if answer.status_code not in (502, 504):
+                return _result(path, answer)
+            error = f"{self._target.server} answered {answer.status_code}"
+        return Result(path, Outcome.FAILED, error=error or "interrupted")
+
+    def _send(self, path: Path) -> httpx2.Response:
+        """Send the file until the server no longer asks to wait."""
+        waited_seconds = 0
+        while True:
+            with path.open("rb") as file:
+                fields = dict(self._target.fields)
+                if self._target.key:
+                    # By content, so that running again after an interruption uploads nothing twice.
+                    fields["external_id"] = f"sha256-{hashlib.file_digest(file, 'sha256').hexdigest()}"
+                    file.seek(0)
+                answer = self._client.post("/v1/upload", data=fields, files={"file": (path.name, file)})
+            wait_seconds = _wait_seconds(answer)
+            waited_seconds += wait_seconds
+            if not wait_seconds or waited_seconds > MAX_WAIT_SECONDS:
+                return answer
+            self._on_wait(wait_seconds)
+            if self._stopped.wait(wait_seconds):
+                return answer
+
+
+def _wait_seconds(answer: httpx2.Response) -> int:
+    """How long the server asks to wait before the same request may succeed; 0 when it does not."""
+    if answer.status_code not in (429, 503):
+        return 0
+    action = _body(answer).get("action") or {}
+    if isinstance(action, dict) and isinstance(seconds := action.get("seconds"), int):
+        return max(1, seconds)
+    retry_after = answer.headers.get("retry-after", "")
+    return max(1, int(retry_after)) if retry_after.isascii() and retry_after.isdigit() else 5
+
+
+def _result(path: Path, answer: httpx2.Response) -> Result:
+    body = _body(answer)
+    if answer.status_code == 201:
+        return Result(path, Outcome.UPLOADED, body)
+    if answer.status_code == 409 and isinstance(media := body.get("media"), dict):
+        return Result(path, Outcome.PRESENT, media)
+    message = body.get("message") or f"the server answered {answer.status_code}"
+    return Result(path, Outcome.FAILED, error=str(message))
+
+
+def _body(answer: httpx2.Response) -> dict[str, Any]:
+    try:
+        body = answer.json()
+    except ValueError:
+        return {}
+    return body if isinstance(body, dict) else {}
