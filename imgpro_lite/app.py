@@ -12,9 +12,10 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from imgpro_lite.clock import Clock
-from imgpro_lite.errors import ImgProError
+from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
+from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
@@ -26,7 +27,7 @@ from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets
+from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets, operator_errors
 from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
@@ -104,14 +105,18 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
         blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
         cache = VariantCache(data_dir, settings.cache.max_mb * BYTES_PER_MB)
-        await asyncio.to_thread(blobs.prepare)
-        await asyncio.to_thread(cache.prepare)
+        with operator_errors(data_dir):
+            await asyncio.to_thread(blobs.prepare)
+            await asyncio.to_thread(cache.prepare)
         db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         pool = WorkerPool(settings.imaging)
         stack.push_async_callback(pool.close)
-        await pool.start()
+        try:
+            await pool.start()
+        except (WorkerDied, TimeoutError) as error:
+            raise OperatorError("The processes that decode pictures do not start; the log has the details.") from error
         runtime = Runtime(
             settings=settings,
             plans=PlanTable.from_settings(settings.plans),

@@ -150,10 +150,7 @@ def upload_fields_from_form(
     found = dict(problems)
     if anonymous and "ttl" in given:
         found["ttl"] = ["needs an API key"]
-    fields = parse_with_metadata(UploadFields, given, found)
-    if fields.metadata is None:
-        return fields
-    return fields.model_copy(update={"metadata": merge_metadata({}, fields.metadata)})
+    return parse_with_metadata(UploadFields, given, found)
 
 
 def parse_with_metadata(
@@ -176,7 +173,8 @@ def parse_with_metadata(
 
 def merge_metadata(stored: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata after a change: a key that is set to null is removed. Raises ValidationFailed when it is too much."""
-    merged = {key: value for key, value in {**stored, **changes}.items() if value is not None}
+    removed = {key for key, value in changes.items() if value is None}
+    merged = {key: value for key, value in {**stored, **changes}.items() if key not in removed}
     try:
         return check_metadata(merged)
     except ValueError as error:

@@ -1,6 +1,5 @@
 """A real server for every test: real SQLite, disk and workers. Only time is faked."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass

@@ -58,7 +58,6 @@ HOSTILE_PATHS = [
     "/v1/upload%0a",
     "/v1/upload%0d%0aX-Injected:%201",
     "/v1/upload;x=1",
-    "/v1/media",
     "/v1/media/",
     f"/v1/media/{MEDIA_ID}%0a",
     f"/v1/media/{MEDIA_ID}%00",
@@ -156,7 +155,9 @@ def test_no_method_is_answered_where_there_is_nothing(shared: TestClient, method
         ("/healthz", {"GET", "HEAD"}),
         ("/v1/keys", {"POST"}),
         ("/v1/upload", {"POST"}),
-        (f"/v1/media/{MEDIA_ID}", {"GET", "HEAD"}),
+        ("/v1/media", {"GET", "HEAD"}),
+        ("/v1/media/batch", {"PATCH", "DELETE"}),
+        (f"/v1/media/{MEDIA_ID}", {"GET", "HEAD", "PATCH", "DELETE"}),
         (f"/ab1cd/{MEDIA_ID}.jpeg", {"GET", "HEAD"}),
     ],
 )

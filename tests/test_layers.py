@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS: dict[str, set[str]] = {
     "floor": {
         "imgpro_lite",
+        "bodies",
         "clock",
         "errors",
         "fields",
@@ -29,8 +30,9 @@ LAYERS: dict[str, set[str]] = {
         "rate_windows",
         "settings",
         "single_flight",
+        "strict_json",
     },
-    "doers": {"imaging", "store"},
+    "doers": {"client", "imaging", "store"},
     "runtime": {"runtime"},
     "services": {"services"},
     "web": {"web"},
@@ -51,6 +53,7 @@ BANNED = {
     "web": {"aiosqlite", "sqlite3"} | _PIXELS,
     "app": {"aiosqlite", "sqlite3"} | _PIXELS,
     "top": _PIXELS,
+    "client": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
     "store": _FRAMEWORKS | _PIXELS,
     "imaging": {"aiosqlite", "sqlite3"} | _FRAMEWORKS,
 }

@@ -96,8 +96,11 @@ def test_the_upgrade_link_is_signed_for_its_purpose(start: ApiFactory) -> None:
 )
 def test_the_next_plan_is_offered(start: ApiFactory, plan: str, label: str) -> None:
     # The plans of the contract, but with little storage, because that is quickly full.
-    api = start(plans={name: {**known.model_dump(), "storage_mb": 1} for name, known in DEFAULT_PLANS.items()})
-    body = check_refusal(api.upload(padded(MB + 1), verified(api, plan)), 413, "quota_exceeded")
+    storage_mb = {name: number for number, name in enumerate(DEFAULT_PLANS, start=1)}
+    api = start(
+        plans={name: {**known.model_dump(), "storage_mb": storage_mb[name]} for name, known in DEFAULT_PLANS.items()}
+    )
+    body = check_refusal(api.upload(padded(storage_mb[plan] * MB + 1), verified(api, plan)), 413, "quota_exceeded")
     assert body["usage"]["plan"] == plan
     assert body["action"]["label"] == label
 

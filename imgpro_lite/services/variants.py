@@ -4,13 +4,17 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpro_lite.errors import NotFound, TransformFailed
+from imgpro_lite.errors import NotFound, Overloaded, TransformFailed
 from imgpro_lite.formats import SIZES_PX, Format, can_make
 from imgpro_lite.imaging.jobs import PIPELINE_VERSION, Transform
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.settings import ImagingSettings
 from imgpro_lite.store import media_rows
+
+# A variant that is evicted before it can be opened is made again; only a cache far too small evicts it once more.
+OPEN_ATTEMPTS = 3
+RETRY_AFTER_EVICTION_SECONDS = 5
 
 # Formats that a size on their own extension can be made in: those that workers can write.
 _RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
@@ -52,13 +56,13 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
     """
     if variant.name is None:
         return _open(rt.blobs.path(variant.media.sha256))
-    path = rt.cache.find(variant.name, rt.clock.now())
-    if path is not None:
+    for _ in range(OPEN_ATTEMPTS):
+        path = rt.cache.find(variant.name, rt.clock.now()) or await _make_once(rt, variant, variant.name)
         try:
             return _open(path)
-        except FileNotFoundError:
-            rt.cache.forget(variant.name)  # somebody emptied the directory
-    return _open(await _make_once(rt, variant, variant.name))
+        except FileNotFoundError:  # evicted in this moment, or somebody emptied the directory
+            rt.cache.forget(variant.name)
+    raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
 
 
 def _open(path: Path) -> int:

@@ -24,7 +24,8 @@ class BlobStore:
         self.root.mkdir(exist_ok=True)
         self.temp_dir.mkdir(exist_ok=True)
         for leftover in self.temp_dir.iterdir():
-            leftover.unlink(missing_ok=True)
+            if leftover.is_file():
+                leftover.unlink(missing_ok=True)
         sync_directory(self.root.parent)
 
     def path(self, sha256: bytes) -> Path:

@@ -43,8 +43,11 @@ class VariantCache:
         """Make the directory and take up what an earlier run left in it."""
         self.root.mkdir(exist_ok=True)
         found: list[tuple[str, _Entry]] = []
-        for folder in self.root.iterdir():
+        # Only what looks like ours: a file manager or a file system may have left its own things here.
+        for folder in self.root.glob("[0-9a-f][0-9a-f]/"):
             for file in os.scandir(folder):
+                if not file.is_file(follow_symlinks=False):
+                    continue
                 status = file.stat()
                 if file.name.endswith(".tmp") or status.st_size == 0:
                     Path(file.path).unlink(missing_ok=True)

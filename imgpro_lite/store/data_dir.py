@@ -25,7 +25,7 @@ SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 def hold_data_dir(path: Path) -> Iterator[Path]:
     """The directory as an absolute path, made if need be, for this process alone. Raises OperatorError."""
     directory = make_data_dir(path)
-    with _operator_errors(directory):
+    with operator_errors(directory):
         lock = DirectoryLock(directory / "lock")
     try:
         yield directory
@@ -36,7 +36,7 @@ def hold_data_dir(path: Path) -> Iterator[Path]:
 def make_data_dir(path: Path) -> Path:
     """The directory as an absolute path, made if need be. Raises OperatorError."""
     directory = path.absolute()
-    with _operator_errors(directory):
+    with operator_errors(directory):
         # For its owner only: other users of the machine have no business with private images.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
@@ -45,7 +45,7 @@ def make_data_dir(path: Path) -> Path:
 def load_secrets(directory: Path) -> list[str]:
     """The secrets that sign links, oldest first, made at the first start and readable by the owner only."""
     path = directory / "secret"
-    with _operator_errors(directory):
+    with operator_errors(directory):
         with (
             contextlib.suppress(FileExistsError),
             os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file,
@@ -60,7 +60,8 @@ def load_secrets(directory: Path) -> list[str]:
 
 
 @contextlib.contextmanager
-def _operator_errors(directory: Path) -> Iterator[None]:
+def operator_errors(directory: Path) -> Iterator[None]:
+    """Tell in words what keeps the directory from being used."""
     try:
         yield
     except OSError as error:

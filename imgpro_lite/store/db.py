@@ -26,6 +26,10 @@ T = TypeVar("T")
 READERS = 2  # reads take well under a millisecond, and a small server has one or two cores
 BUSY_TIMEOUT_MS = 5_000  # an operator's command or a backup may hold the write lock for a moment
 RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
+# "imgp": marks the file as ours, in the place that SQLite keeps for this.
+APPLICATION_ID = 0x696D6770
+# Reads go through the page cache of the system instead of copies of it: lists of a large library are a third faster.
+MMAP_BYTES = 1024 * 1024 * 1024
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -105,7 +109,12 @@ async def open_database(path: Path, clock: Clock) -> AsyncIterator[Database]:
 
     async def connect(**options: bool) -> _Connection:
         connection = _Connection(lambda: connect_file(path, **options), iter_chunk_size=64)
-        opened = await connection
+        try:
+            opened = await connection
+        except BaseException:
+            # aiosqlite tells its thread to stop, but does not wait until it has reported to this event loop.
+            await asyncio.to_thread(connection._thread.join)
+            raise
         assert isinstance(opened, _Connection)
         connections.append(opened)
         return opened
@@ -113,7 +122,7 @@ async def open_database(path: Path, clock: Clock) -> AsyncIterator[Database]:
     with _operator_errors(path):
         try:
             writer = await connect()
-            await writer.run(migrate, path, clock)
+            await writer.run(migrate, clock)
             readers = [await connect(read_only=True) for _ in range(READERS)]
         except BaseException:
             for connection in connections:
@@ -127,18 +136,43 @@ async def open_database(path: Path, clock: Clock) -> AsyncIterator[Database]:
 
 
 def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
-    """A connection with the pragmas that every one of ours has. Used by the server and by the operator's commands."""
+    """A connection with the pragmas that every one of ours has. Used by the server and by the operator's commands.
+
+    Raises OperatorError for a file that is not ours, and then has changed nothing in it.
+    """
     conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
-    # First of all, so that the statements below already wait for other processes.
-    conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-    # Readers never wait for the writer, and a crash leaves a log that the next start applies.
-    conn.execute("PRAGMA journal_mode = WAL")
-    # A commit is on the disk before it is acknowledged; NORMAL would lose the last ones with the power (0.24 ms here).
-    conn.execute("PRAGMA synchronous = FULL")
-    conn.execute("PRAGMA foreign_keys = ON")
-    if read_only:
-        conn.execute("PRAGMA query_only = ON")
+    try:
+        # First of all, so that the statements below already wait for other processes.
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _refuse_foreign(conn, path)
+        # Readers never wait for the writer, and a crash leaves a log that the next start applies.
+        conn.execute("PRAGMA journal_mode = WAL")
+        # A commit is on the disk before it is acknowledged; NORMAL would lose the last ones with the power (0.24 ms).
+        conn.execute("PRAGMA synchronous = FULL")
+        conn.execute("PRAGMA foreign_keys = ON")
+        conn.execute(f"PRAGMA mmap_size = {MMAP_BYTES}")
+        if read_only:
+            conn.execute("PRAGMA query_only = ON")
+    except BaseException:
+        conn.close()
+        raise
     return conn
+
+
+def _refuse_foreign(conn: sqlite3.Connection, path: Path) -> None:
+    """Raise OperatorError for a database of another program, or of a newer version of this one."""
+    (application_id,) = conn.execute("PRAGMA application_id").fetchone()
+    (version,) = conn.execute("PRAGMA user_version").fetchone()
+    (objects,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    if application_id != APPLICATION_ID and (application_id, version, objects) != (0, 0, 0):
+        raise OperatorError(f"The file {path} is an SQLite database, but not one of imgpro-lite. It was left as it is.")
+    newest = len(_migration_scripts())
+    if version > newest:
+        raise OperatorError(
+            f"The database {path} was written by a newer imgpro-lite "
+            f"(schema {version}; this one knows {newest}). "
+            "Upgrade imgpro-lite, or use the data directory that belongs to this version."
+        )
 
 
 @contextlib.contextmanager
@@ -169,25 +203,16 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
     with _operator_errors(path):
         conn = connect_file(path)
         try:
-            migrate(conn, path, clock)
+            migrate(conn, clock)
             yield conn
         finally:
             conn.close()
 
 
-def migrate(conn: sqlite3.Connection, path: Path, clock: Clock) -> None:
-    """Apply the migrations that the file does not have yet. Raises OperatorError for a file of a newer version."""
-    scripts = _migration_scripts()
+def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
+    """Apply the migrations that the file does not have yet."""
     (version,) = conn.execute("PRAGMA user_version").fetchone()
-    if version > len(scripts):
-        raise OperatorError(
-            f"The database {path} was written by a newer imgpro-lite "
-            f"(schema {version}; this one knows {len(scripts)}). "
-            "Upgrade imgpro-lite, or use the data directory that belongs to this version."
-        )
-    if version == 0 and conn.execute("SELECT count(*) FROM sqlite_schema").fetchone() != (0,):
-        raise OperatorError(f"The file {path} is an SQLite database, but not one of imgpro-lite. It was left as it is.")
-    for number, script in enumerate(scripts[version:], start=version + 1):
+    for number, script in enumerate(_migration_scripts()[version:], start=version + 1):
         # executescript commits what is open, so each script brings its own transaction.
         conn.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
     with write_transaction(conn, clock) as tx:

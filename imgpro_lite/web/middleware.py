@@ -11,7 +11,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgpro_lite import ids
-from imgpro_lite.errors import InternalError, NotFound
+from imgpro_lite.errors import InternalError, NotFound, Overloaded
 from imgpro_lite.logs import log_request
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.web.requests import client_address, runtime
@@ -19,6 +19,7 @@ from imgpro_lite.web.responses import CORS_EXPOSED_HEADERS, render_error
 
 log = logging.getLogger("imgpro_lite.web")
 
+RETRY_AFTER_STOP_SECONDS = 5  # a restart takes one or two
 CLIENT_CLOSED_REQUEST = 499  # nginx's number for "the client went away"; it is only ever logged
 
 
@@ -51,6 +52,10 @@ class RequestLog:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
             pass
+        except asyncio.CancelledError:  # the server has waited for this request as long as it may
+            if status == CLIENT_CLOSED_REQUEST:
+                stopping = Overloaded(RETRY_AFTER_STOP_SECONDS, "The server is stopping.")
+                await (await render_error(request, stopping))(scope, receive, send_with_id)
         except Exception:
             log.exception("request failed", extra={"request_id": request_id})
             if status == CLIENT_CLOSED_REQUEST:

@@ -1,5 +1,7 @@
 -- Times are Unix seconds, sizes bytes or pixels as the names say.
 
+PRAGMA application_id = 0x696D6770; -- "imgp", so that no other database is taken for one of ours
+
 -- A space of keys and images. Every unverified key has one of its own (decision 6).
 CREATE TABLE teams (
     id INTEGER PRIMARY KEY,
