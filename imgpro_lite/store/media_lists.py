@@ -32,7 +32,7 @@ def list_media(
     conn: sqlite3.Connection, team_id: int, filter_: MediaFilter, after: Position | None, limit: int, now: int
 ) -> list[Media]:
     """At most `limit` live images of a team that pass the filter, newest first."""
-    walk = _plan(conn, team_id, filter_)
+    walk = plan_walk(conn, team_id, filter_)
     found: list[Media] = []
     step = limit
     while walk is not None and len(found) < limit:
@@ -46,14 +46,14 @@ def list_media(
 
 
 @dataclass(frozen=True)
-class _Walk:
+class Walk:
     """A query for (sort_at, seq) in list order, with :after_at, :after_seq and :step to be bound, and its values."""
 
     sql: str
     values: dict[str, Any]
 
 
-def _step(conn: sqlite3.Connection, walk: _Walk, after: Position | None, step: int) -> list[Media]:
+def _step(conn: sqlite3.Connection, walk: Walk, after: Position | None, step: int) -> list[Media]:
     columns = ", ".join(f"media.{column}" for column in COLUMNS)
     sql = (
         f"SELECT {columns} FROM ({walk.sql}) AS page JOIN media ON media.seq = page.seq "
@@ -64,22 +64,22 @@ def _step(conn: sqlite3.Connection, walk: _Walk, after: Position | None, step: i
     return [media_from_row(row) for row in conn.execute(sql, values)]
 
 
-def _plan(conn: sqlite3.Connection, team_id: int, filter_: MediaFilter) -> _Walk | None:
+def plan_walk(conn: sqlite3.Connection, team_id: int, filter_: MediaFilter) -> Walk | None:
     """How to walk, by the counts of what is asked for; None when nothing can match."""
     values: dict[str, Any] = {"team_id": team_id, "namespace": filter_.namespace}
     if not filter_.tags:
-        return _Walk(_walk_media(filter_.namespace, []), values)
+        return Walk(_walk_media(filter_.namespace, []), values)
     tags = _count_by_tag_id(conn, team_id, filter_.tags)
     if not tags or (len(tags) < len(filter_.tags) and not filter_.any_tag):
         return None
     values |= {f"tag{number}": tag_id for number, tag_id in enumerate(tags)}
     tag_cost = sum(tags.values()) if filter_.any_tag else min(tags.values())
     if filter_.namespace is not None and _count_namespace(conn, team_id, filter_.namespace) < tag_cost:
-        return _Walk(_walk_media(filter_.namespace, _tag_conditions("media", len(tags), filter_.any_tag)), values)
+        return Walk(_walk_media(filter_.namespace, _tag_conditions("media", len(tags), filter_.any_tag)), values)
     in_namespace = [_NAMESPACE_CONDITION] if filter_.namespace is not None else []
     if filter_.any_tag:
-        return _Walk(_walk_any_tag(len(tags), in_namespace), values)
-    return _Walk(_walk_all_tags(list(tags.values()), in_namespace), values)
+        return Walk(_walk_any_tag(len(tags), in_namespace), values)
+    return Walk(_walk_all_tags(list(tags.values()), in_namespace), values)
 
 
 def _count_by_tag_id(conn: sqlite3.Connection, team_id: int, names: tuple[str, ...]) -> dict[int, int]:

@@ -5,7 +5,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import big_uploads, first_view, killed_worker, startup
+from benchmarks import big_uploads, first_view, killed_worker, library, small_uploads, startup
 from benchmarks.harness import Row
 
 ALL = {
@@ -13,6 +13,8 @@ ALL = {
     "big-uploads": big_uploads.run,
     "killed-worker": killed_worker.run,
     "first-view": first_view.run,
+    "small-uploads": small_uploads.run,
+    "library": library.run,
 }
 
 
