@@ -79,7 +79,7 @@ def _update_one(tx: Tx, caller: Caller, media_id: str, changes: PatchFields) -> 
 
 
 def _values(media: Media, changes: PatchFields | BatchUpdate) -> dict[str, Any]:
-    """The new values of the fields that were sent, by the name of Media's field."""
+    """The new values of the fields that were sent, by column."""
     sent = changes.model_fields_set
     plain = ("name", "namespace", "public", "external_id")
     values: dict[str, Any] = {name: getattr(changes, name) for name in plain if name in sent}

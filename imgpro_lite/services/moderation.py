@@ -1,7 +1,7 @@
 """What the operator does with images: list, delete, restore and block. Beside a running server or alone."""
 
 import sqlite3
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.models import Media
@@ -57,7 +57,7 @@ def restore_image(tx: Tx, media_id: str) -> Restored:
         raise OperatorError(f"There is no deleted image {media_id!r}. `imgpro-lite media list --deleted` shows them.")
     wanted = media.external_id
     taken = not media.anonymous and wanted is not None and _is_taken(tx, media.team_id, wanted)
-    restored = media_rows.mark_restored(tx.conn, replace(media, external_id=None) if taken else media, tx.now)
+    restored = media_rows.mark_restored(tx.conn, media._replace(external_id=None) if taken else media, tx.now)
     return Restored(
         restored,
         dropped_external_id=wanted if taken else None,

@@ -8,45 +8,26 @@ from typing import Any
 from imgpro_lite.formats import Format
 from imgpro_lite.models import Media, NamespaceUsage, NewMedia
 
-# The column of each field of Media, in the order that media_from_row() reads them.
-_COLUMN_OF = {
-    "seq": "seq",
-    "id": "id",
-    "team_id": "team_id",
-    "team_hash": "team_hash",
-    "sha256": "sha256",
-    "format": "format",
+# The columns of the fields of Media, in their order.
+_COLUMN_OF = {name: name for name in Media._fields} | {
     "width": "width_px",
     "height": "height_px",
-    "frames": "frames",
-    "has_alpha": "has_alpha",
-    "filesize_bytes": "filesize_bytes",
-    "name": "name",
-    "namespace": "namespace",
-    "tags": "tags",
-    "public": "public",
-    "external_id": "external_id",
-    "metadata": "metadata",
-    "date_at": "date_at",
-    "created_at": "created_at",
-    "sort_at": "sort_at",
-    "expires_at": "expires_at",
+    "metadata_json": "metadata",
 }
 COLUMNS = tuple(_COLUMN_OF.values())
-_JSON_FIELDS = frozenset({"tags", "metadata"})
+_FORMAT, _HAS_ALPHA, _TAGS, _PUBLIC = (COLUMNS.index(name) for name in ("format", "has_alpha", "tags", "public"))
 _COLUMNS = ", ".join(COLUMNS)
 _LIVE = "deleted_at IS NULL AND (expires_at IS NULL OR expires_at > :now)"
 
 
 def media_from_row(row: Sequence[Any]) -> Media:
     """The record of a row of COLUMNS."""
-    fields = dict(zip(_COLUMN_OF, row, strict=True))
-    fields["format"] = Format(fields["format"])
-    fields["has_alpha"] = bool(fields["has_alpha"])
-    fields["tags"] = tuple(json.loads(fields["tags"]))
-    fields["public"] = bool(fields["public"])
-    fields["metadata"] = json.loads(fields["metadata"])
-    return Media(**fields)
+    values = list(row)
+    values[_FORMAT] = Format(values[_FORMAT])
+    values[_HAS_ALPHA] = bool(values[_HAS_ALPHA])
+    values[_TAGS] = tuple(json.loads(values[_TAGS]))
+    values[_PUBLIC] = bool(values[_PUBLIC])
+    return Media._make(values)
 
 
 def find_media(conn: sqlite3.Connection, media_id: str, now: int) -> Media | None:
@@ -154,13 +135,14 @@ def list_media_by_id(conn: sqlite3.Connection, team_id: int, ids: Sequence[str],
 
 
 def update_media(conn: sqlite3.Connection, media: Media, values: Mapping[str, Any]) -> Media:
-    """Set fields of an image, by the names of Media's fields: the image as it is then."""
+    """Set columns of an image, tags and metadata as they are in Python: the image as it is then."""
     if not values:
         return media
     stored = {
-        name: json.dumps(value, ensure_ascii=False) if name in _JSON_FIELDS else value for name, value in values.items()
+        column: json.dumps(value, ensure_ascii=False) if column in ("tags", "metadata") else value
+        for column, value in values.items()
     }
-    assignments = ", ".join(f"{_COLUMN_OF[name]} = :{name}" for name in stored)
+    assignments = ", ".join(f"{column} = :{column}" for column in stored)
     row = conn.execute(
         f"UPDATE media SET {assignments} WHERE seq = :seq RETURNING {_COLUMNS}", {**stored, "seq": media.seq}
     ).fetchone()
