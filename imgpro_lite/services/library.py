@@ -46,12 +46,12 @@ def _list_name(caller: Caller, filter_: MediaFilter) -> str:
 
 def _make_cursor(rt: Runtime, caller: Caller, filter_: MediaFilter, last: Media) -> str:
     payload = {"list": _list_name(caller, filter_), "at": last.sort_at, "seq": last.seq}
-    return rt.links.sign(links.CURSOR, payload)
+    return rt.links.seal(links.CURSOR, payload)
 
 
 def _load_cursor(rt: Runtime, caller: Caller, filter_: MediaFilter, cursor: str) -> Position:
     try:
-        payload = rt.links.load(links.CURSOR, cursor, max_age_seconds=None)
+        payload = rt.links.unseal(links.CURSOR, cursor)
     except links.InvalidLink:
         payload = {}
     if payload.get("list") != _list_name(caller, filter_):
