@@ -19,6 +19,7 @@ MAX_WAIT_SECONDS = 3_700
 ATTEMPTS = 4
 FIRST_PAUSE_SECONDS = 0.5
 CONNECT_SECONDS = 10
+PAGE_IMAGES = 100  # the most that a list gives at once
 ANSWER_SECONDS = 120  # a large file on a slow line; no bytes for so long means that the connection is dead
 
 
@@ -87,6 +88,7 @@ class Uploader:
         self._parallel = parallel
         self._on_wait = on_wait
         self._stopped = threading.Event()
+        self._present: dict[str, dict[str, Any]] = {}
         headers = {"Authorization": f"Bearer {target.key}"} if target.key else {}
         self._client = httpx2.Client(
             base_url=target.server,
@@ -100,11 +102,35 @@ class Uploader:
         """The result of each file, as it is there. When the caller stops, those under way are the last."""
         with self._client, ThreadPoolExecutor(self._parallel) as pool:
             try:
+                self._present = self._find_present(len(files))
                 for future in as_completed([pool.submit(self._upload, path) for path in files]):
                     yield future.result()
             finally:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
+
+    def _find_present(self, files: int) -> dict[str, dict[str, Any]]:
+        """Images that the server has, by external_id, so that their bytes need not be sent again to hear a 409.
+
+        What cannot be found out, or not with fewer requests than there are files, is left to the 409.
+        """
+        present: dict[str, dict[str, Any]] = {}
+        query = {"limit": str(PAGE_IMAGES)} | {
+            name: value for name, value in self._target.fields.items() if name == "namespace"
+        }
+        for _ in range(files if self._target.key else 0):
+            try:
+                answer = self._client.get("/v1/media", params=query)
+            except httpx2.TransportError:
+                break
+            page = _body(answer)
+            if answer.status_code != 200 or not isinstance(page.get("items"), list):
+                break
+            present |= {item["external_id"]: item for item in page["items"] if item.get("external_id")}
+            if not page.get("cursor"):
+                break
+            query["cursor"] = page["cursor"]
+        return present
 
     def _upload(self, path: Path) -> Result:
         pause_seconds = FIRST_PAUSE_SECONDS
@@ -114,7 +140,10 @@ class Uploader:
                 break
             pause_seconds *= 2
             try:
-                answer = self._send(path)
+                external_id = _external_id(path) if self._target.key else None
+                if external_id in self._present:
+                    return Result(path, Outcome.PRESENT, self._present[external_id])
+                answer = self._send(path, external_id)
             except OSError as failure:
                 return Result(path, Outcome.FAILED, error=failure.strerror or str(failure))
             except httpx2.TransportError as failure:
@@ -125,16 +154,12 @@ class Uploader:
             error = f"{self._target.server} answered {answer.status_code}"
         return Result(path, Outcome.FAILED, error=error or "interrupted")
 
-    def _send(self, path: Path) -> httpx2.Response:
+    def _send(self, path: Path, external_id: str | None) -> httpx2.Response:
         """Send the file until the server no longer asks to wait."""
+        fields = self._target.fields | ({"external_id": external_id} if external_id else {})
         waited_seconds = 0
         while True:
             with path.open("rb") as file:
-                fields = dict(self._target.fields)
-                if self._target.key:
-                    # By content, so that running again after an interruption uploads nothing twice.
-                    fields["external_id"] = f"sha256-{hashlib.file_digest(file, 'sha256').hexdigest()}"
-                    file.seek(0)
                 answer = self._client.post("/v1/upload", data=fields, files={"file": (path.name, file)})
             wait_seconds = _wait_seconds(answer)
             waited_seconds += wait_seconds
@@ -143,6 +168,12 @@ class Uploader:
             self._on_wait(wait_seconds)
             if self._stopped.wait(wait_seconds):
                 return answer
+
+
+def _external_id(path: Path) -> str:
+    """A name by content, so that running again after an interruption uploads nothing twice."""
+    with path.open("rb") as file:
+        return f"sha256-{hashlib.file_digest(file, 'sha256').hexdigest()}"
 
 
 def _wait_seconds(answer: httpx2.Response) -> int:

@@ -81,9 +81,7 @@ async def _refuse_blocked(rt: Runtime, sha256: bytes) -> None:
 async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIterator[tuple[SpooledFile, Probed]]:
     """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised."""
     if format_ is not Format.SVG:
-        # The disk and a worker are busy at the same time.
-        probed, _ = await asyncio.gather(rt.pool.probe(file.path, format_), file.sync())
-        yield file, probed
+        yield file, await _probe_while_syncing(rt, file, format_)
         return
     with rt.blobs.temporary_path() as path:
         probed = await rt.pool.probe(file.path, format_, sanitized=path)
@@ -98,6 +96,19 @@ async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIter
             )
             await stored.sync()
             yield stored, probed
+
+
+async def _probe_while_syncing(rt: Runtime, file: SpooledFile, format_: Format) -> Probed:
+    """What a worker sees, while the disk is busy too. Returns after both, whatever becomes of them."""
+    syncing = asyncio.create_task(file.sync())
+    try:
+        probed = await rt.pool.probe(file.path, format_)
+    except BaseException:
+        await asyncio.wait([syncing])  # a thread is still using the descriptor, which the caller is about to close
+        syncing.exception()
+        raise
+    await syncing
+    return probed
 
 
 def _new_media(stored: SpooledFile, format_: Format, probed: Probed, fields: UploadFields, filename: str) -> NewMedia:
