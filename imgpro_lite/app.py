@@ -21,7 +21,7 @@ from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Runtime
 from imgpro_lite.services.rate_saver import save_rate_windows, save_rate_windows_forever
-from imgpro_lite.services.sweeper import sweep_forever
+from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
@@ -85,11 +85,12 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
+        # The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line.
         middleware=[
+            Middleware(Cors),
             Middleware(RequestLog),
             Middleware(UnreadBody),
             Middleware(Addresses, settings=settings),
-            Middleware(Cors),
         ],
         exception_handlers={ImgProError: render_error, HTTPException: render_http_exception},
     )
@@ -108,10 +109,15 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)
+        # A clean end folds the log into the database; one that is still there was left by a crash.
+        crashed = (data_dir / f"{DATABASE_NAME}-wal").exists()
         db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
+        in_flight = SingleFlight()
         pool = WorkerPool(settings.imaging)
+        # Closed in reverse: what nobody waits for any more ends with the workers.
+        stack.push_async_callback(in_flight.drain)
         stack.push_async_callback(pool.close)
         try:
             await pool.start()
@@ -128,12 +134,14 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             cache=cache,
             pool=pool,
             rate_windows=rate_windows,
-            in_flight=SingleFlight(),
+            in_flight=in_flight,
         )
         stack.push_async_callback(save_rate_windows, runtime)
-        stack.push_async_callback(runtime.in_flight.drain)
-        for forever in (save_rate_windows_forever, sweep_forever):
-            stack.push_async_callback(_cancel, asyncio.create_task(forever(runtime)))
+        background = [save_rate_windows_forever(runtime), sweep_forever(runtime)]
+        if crashed:
+            background.append(remove_orphans(runtime))
+        for work in background:
+            stack.push_async_callback(_cancel, asyncio.create_task(work))
         yield runtime
 
 

@@ -230,12 +230,11 @@ def check_limit(value: Any) -> int:
 
 def check_ids(value: Any) -> tuple[str, ...]:
     """Ids of images, each once. Whether there are such images is not a question of form."""
-    ids = value.split(",") if isinstance(value, str) else value
-    if not isinstance(ids, list) or not all(isinstance(id_, str) for id_ in ids):
+    if not isinstance(value, list) or not all(isinstance(id_, str) for id_ in value):
         raise ValueError("must be an array of strings")
-    if not 1 <= len(ids) <= MAX_BATCH_IDS:
+    if not 1 <= len(value) <= MAX_BATCH_IDS:
         raise ValueError(f"must have 1 to {MAX_BATCH_IDS} ids")
-    return tuple(dict.fromkeys(_text(id_).strip() for id_ in ids))
+    return tuple(dict.fromkeys(_text(id_).strip() for id_ in value))
 
 
 def _json_field(text: str) -> Any:

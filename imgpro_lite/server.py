@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import ipaddress
+import logging
 import signal
 import socket
 import sys
@@ -13,6 +14,8 @@ import uvicorn
 from imgpro_lite.app import create_app
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
+
+log = logging.getLogger("imgpro_lite.server")
 
 BACKLOG = 1024  # connections that wait to be accepted while the server is busy for a moment
 KEEP_ALIVE_SECONDS = 75  # nginx's default; longer than the 60 that most proxies keep idle connections for
@@ -73,11 +76,14 @@ async def serve(settings: Settings, sockets: list[socket.socket], on_ready: Call
         timeout_graceful_shutdown=settings.server.shutdown_seconds,
     )
     server = _Server(config, on_ready)
+    addresses = ", ".join(f"{sock.getsockname()[0]} port {sock.getsockname()[1]}" for sock in sockets)
     async with app.router.lifespan_context(app):
         # uvicorn raises the signal again when it has shut down, which would turn a clean end into a failed one.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
+        log.info("started, listening on %s", addresses)
         await server.serve(sockets)
+    log.info("stopped")
 
 
 class _Server(uvicorn.Server):

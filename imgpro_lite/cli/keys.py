@@ -20,7 +20,7 @@ from imgpro_lite.errors import OperatorError, ValidationFailed
 from imgpro_lite.models import Ability, ApiKey, Team
 from imgpro_lite.plans import OWNER, PlanTable
 from imgpro_lite.services import accounts
-from imgpro_lite.store.data_dir import make_data_dir
+from imgpro_lite.store.data_dir import DATABASE_NAME, make_data_dir
 
 
 @click.group()
@@ -48,7 +48,8 @@ def create(
 ) -> None:
     """Create a key. It is shown once."""
     settings = settings_for_command(config_path, data_dir)
-    make_data_dir(settings.data_dir)
+    is_new = not (settings.data_dir / DATABASE_NAME).exists()
+    data_dir = make_data_dir(settings.data_dir)
     with transaction(settings) as tx:
         try:
             new = accounts.operator_create_key(
@@ -71,6 +72,7 @@ def create(
     click.echo(f"Key:     {new.secret}")
     click.echo(f"Key ID:  {new.key.key_id}")
     click.echo(f"Plan:    {new.team.plan}")
+    click.echo(f"Library: {data_dir}" + (" (new; give --data-dir if you meant another)" if is_new else ""))
     retention = accounts.retention_days(settings, new.team)
     if retention is not None:
         click.echo(f"Images:  kept {retention} days, until you run: imgpro-lite keys verify {new.key.key_id}")

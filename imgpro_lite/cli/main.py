@@ -1,5 +1,7 @@
 """The command `imgpro-lite`: its groups, and how its failures are told."""
 
+import os
+import sqlite3
 import sys
 
 import rich_click as click
@@ -30,6 +32,8 @@ cli.add_command(upload)
 
 def main() -> None:
     """Run the command line. What the operator has to mend is told in words, never as a traceback."""
+    # What the server writes is for its own user: e-mail addresses, private images, the secret.
+    os.umask(0o077)
     try:
         cli()
     except ConfigError as error:
@@ -39,4 +43,7 @@ def main() -> None:
         sys.exit(EXIT_WRONG_CONFIGURATION)
     except OperatorError as error:
         click.echo(f"imgpro-lite: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+    except sqlite3.Error as error:
+        click.echo(f"imgpro-lite: The database failed: {error}. Nothing was changed by this command.", err=True)
         sys.exit(EXIT_FAILED)

@@ -20,7 +20,7 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services import moderation
 from imgpro_lite.services.moderation import Listed
-from imgpro_lite.services.sweeper import purge_unused
+from imgpro_lite.services.sweeper import STEP_FILES, purge_files
 from imgpro_lite.services.variants import variants_of
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.store.blobs import BlobStore
@@ -56,7 +56,7 @@ def list_(
     with open_library(settings) as conn:
         found = moderation.list_images(conn, email=email, namespace=namespace, deleted=deleted, limit=limit)
     if as_json:
-        click.echo(json.dumps([_listed_json(settings, item) for item in found], ensure_ascii=False))
+        click.echo(json.dumps([_listed_json(item) for item in found], ensure_ascii=False))
         return
     table = Table("ID", "E-mail", "Name", "Format", "Pixels", "KB", "Namespace", "Created", "Ends", "SHA-256", box=None)
     for item in found:
@@ -93,8 +93,9 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
         click.echo(f"Deleted {len(media_ids)}. For {days} days `imgpro-lite media restore` brings them back.")
         return
     with transaction(settings) as tx:
-        sha256s = [moderation.purge_image(tx, media_id) for media_id in media_ids]
-    _purge_files(settings, sha256s)
+        for media_id in media_ids:
+            moderation.purge_image(tx, media_id)
+    _purge_files(settings)
     click.echo(f"Deleted {len(media_ids)} for good.")
 
 
@@ -128,28 +129,30 @@ def block(config_path: Path | None, data_dir: Path | None, sha256: str) -> None:
     digest = bytes.fromhex(sha256)
     with transaction(settings) as tx:
         removed = moderation.block_blob(tx, digest)
-    _purge_files(settings, [digest])
+    _purge_files(settings)
     click.echo(f"Blocked {sha256.lower()}; {removed} images were removed.")
 
 
-def _purge_files(settings: Settings, sha256s: list[bytes]) -> None:
-    """Remove the files of these bytes, where no image has them any more, and everything made from them."""
+def _purge_files(settings: Settings) -> None:
+    """Remove the files of bytes that no image has any more, and everything made from them."""
     blobs = BlobStore(settings.data_dir, min_free_bytes=0)
     cache = VariantCache(settings.data_dir, settings.cache.max_mb * BYTES_PER_MB)
-    with transaction(settings) as tx:
-        unused = purge_unused(tx, blobs, sha256s)
-    for sha256 in unused:
-        cache.purge(variants_of(sha256))
+    while True:
+        with transaction(settings) as tx:
+            purged = purge_files(tx, blobs, STEP_FILES)
+        if not purged:
+            return
+        for sha256 in purged.removed:
+            cache.remove_files(variants_of(sha256))
 
 
-def _listed_json(settings: Settings, item: Listed) -> dict[str, Any]:
+def _listed_json(item: Listed) -> dict[str, Any]:
     image = item.media
     return {
         "id": image.id,
         "email": item.email,
         "name": image.name,
-        "url": f"{settings.public_url}/{image.id}",
-        "src": f"{settings.src_url}/{image.team_hash}/{image.id}.{image.display}",
+        "path": f"/{image.team_hash}/{image.id}.{image.display}",  # the server's address may come from its own flags
         "format": str(image.format),
         "width": image.width,
         "height": image.height,

@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from imgpro_lite.cli.options import load
 from imgpro_lite.client.uploader import Outcome, Result, Target, Uploader, find_files
 from imgpro_lite.errors import OperatorError
+from imgpro_lite.logs import escape
 
 EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -37,9 +38,10 @@ def upload(
     parallel: int,
     as_json: bool,
 ) -> None:
-    """Upload files and folders, and print the address of each image.
+    """Upload files and folders, and print the address of each picture.
 
-    With a key, running the same command again after an interruption uploads only what is missing.
+    With a key, running the same command again after an interruption uploads only what is missing. What is there already
+    stays as it is: a namespace or tags are given to new images only.
     """
     fields = {name: value for name, value in {"namespace": namespace, "tags": tags}.items() if value}
     target = Target(_server(server), key or os.environ.get("IMGPRO_KEY") or None, fields)
@@ -79,12 +81,12 @@ def _server(named: str | None) -> str:
 
 def _print(result: Result, as_json: bool) -> None:
     if as_json:
-        shown = {"path": str(result.path), "outcome": str(result.outcome), "error": result.error or None}
+        shown = {"path": escape(str(result.path)), "outcome": str(result.outcome), "error": result.error or None}
         click.echo(json.dumps({**shown, "media": result.media or None}, ensure_ascii=False))
     elif result.outcome is Outcome.FAILED:
-        click.echo(f"{result.path}: {result.error}", err=True)
+        click.echo(f"{escape(str(result.path))}: {result.error}" + (f" {result.link}" if result.link else ""), err=True)
     else:
-        click.echo(result.media.get("url", ""))
+        click.echo(result.media.get("src", ""))
 
 
 def _summary(results: list[Result], not_tried: int) -> str:

@@ -1,6 +1,7 @@
 """Uploading many files to any server of this API, in parallel, so that it can be interrupted and run again."""
 
 import hashlib
+import os
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor, as_completed
@@ -33,12 +34,17 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """A file and what became of it; `media` is the image as the server shows it, unless it failed."""
+    """A file and what became of it; `media` is the image as the server shows it, unless it failed.
+
+    `ends_all` is a refusal that every other file would get too; `link` is a page of the server that helps with it.
+    """
 
     path: Path
     outcome: Outcome
     media: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    link: str = ""
+    ends_all: bool = False
 
 
 @dataclass(frozen=True)
@@ -58,21 +64,32 @@ def find_files(paths: list[Path], *, recursive: bool) -> tuple[list[Path], list[
         if path.is_file():
             files.append(path)
         elif path.is_dir() and recursive:
-            files += sorted(found for found in _walk(path) if _is_image(found))
+            found, unreadable = _find_images(path)
+            files += found
+            refused += unreadable
         else:
             reason = "is a folder; use --recursive" if path.is_dir() else "there is no such file"
             refused.append(Result(path, Outcome.FAILED, error=reason))
     return list(dict.fromkeys(files)), refused
 
 
-def _walk(folder: Path) -> Iterator[Path]:
-    for entry in folder.iterdir():
-        if entry.name.startswith("."):
-            continue
-        if entry.is_dir() and not entry.is_symlink():
-            yield from _walk(entry)
-        elif entry.is_file():
-            yield entry
+def _find_images(folder: Path) -> tuple[list[Path], list[Result]]:
+    """The images in a folder and the folders in it, and what cannot be read."""
+    images: list[Path] = []
+    unreadable: list[Result] = []
+
+    def note(error: OSError) -> None:
+        unreadable.append(Result(Path(error.filename), Outcome.FAILED, error=error.strerror or str(error)))
+
+    for parent, folders, names in os.walk(folder, onerror=note):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for path in sorted(Path(parent, name) for name in names if not name.startswith(".")):
+            try:
+                if path.is_file() and _is_image(path):
+                    images.append(path)
+            except OSError as error:
+                note(error)
+    return images, unreadable
 
 
 def _is_image(path: Path) -> bool:
@@ -99,12 +116,15 @@ class Uploader:
         )
 
     def run(self, files: list[Path]) -> Iterator[Result]:
-        """The result of each file, as it is there. When the caller stops, those under way are the last."""
+        """The result of each file, as it is there. When the caller stops, or the server refuses in a way that holds
+        for every file, those under way are the last."""
         with self._client, ThreadPoolExecutor(self._parallel) as pool:
             try:
                 self._present = self._find_present(len(files))
                 for future in as_completed([pool.submit(self._upload, path) for path in files]):
-                    yield future.result()
+                    result = future.result()
+                    if result is not None:
+                        yield result
             finally:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
@@ -132,7 +152,10 @@ class Uploader:
             query["cursor"] = page["cursor"]
         return present
 
-    def _upload(self, path: Path) -> Result:
+    def _upload(self, path: Path) -> Result | None:
+        """The result of one file; None when it was not tried any more."""
+        if self._stopped.is_set():
+            return None
         pause_seconds = FIRST_PAUSE_SECONDS
         error = ""
         for attempt in range(ATTEMPTS):
@@ -148,9 +171,14 @@ class Uploader:
                 return Result(path, Outcome.FAILED, error=failure.strerror or str(failure))
             except httpx2.TransportError as failure:
                 error = f"{self._target.server} cannot be reached: {failure or type(failure).__name__}"
-                continue
+                if external_id or isinstance(failure, httpx2.ConnectError):
+                    continue
+                break  # it may have arrived all the same, and without a key it would be stored twice
             if answer.status_code not in (502, 504):
-                return _result(path, answer)
+                result = _result(path, answer)
+                if result.ends_all:
+                    self._stopped.set()
+                return result
             error = f"{self._target.server} answered {answer.status_code}"
         return Result(path, Outcome.FAILED, error=error or "interrupted")
 
@@ -194,7 +222,10 @@ def _result(path: Path, answer: httpx2.Response) -> Result:
     if answer.status_code == 409 and isinstance(media := body.get("media"), dict):
         return Result(path, Outcome.PRESENT, media)
     message = body.get("message") or f"the server answered {answer.status_code}"
-    return Result(path, Outcome.FAILED, error=str(message))
+    action = body.get("action")
+    link = str(action.get("url") or "") if isinstance(action, dict) else ""
+    ends_all = answer.status_code in (401, 413)
+    return Result(path, Outcome.FAILED, error=str(message), link=link, ends_all=ends_all)
 
 
 def _body(answer: httpx2.Response) -> dict[str, Any]:

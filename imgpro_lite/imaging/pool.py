@@ -141,7 +141,6 @@ class WorkerPool:
                 await self._end_worker(worker)
                 worker = await self._start_worker_patiently()
             started_at = time.monotonic()
-            self._busy += 1
             try:
                 is_fit = await self._serve(job, worker)
             except WorkerDied as error:
@@ -149,8 +148,6 @@ class WorkerPool:
                 await self._end_worker(worker)
                 worker = await self._start_worker_patiently()
                 is_fit = await self._serve_again(job, worker)
-            finally:
-                self._busy -= 1
             if job.source is not None:  # not a ping
                 self._line.learn(time.monotonic() - started_at)
             if not is_fit or job.one_shot or worker.jobs_done >= self._settings.jobs_per_worker:
@@ -171,7 +168,7 @@ class WorkerPool:
         """Let the worker do the job, and settle it. False when the worker must not be used any more. Raises WorkerDied,
         and then the job is not settled."""
         try:
-            with _open_files(job) as files:
+            with _open_files(job) as files, self._at_work():
                 async with asyncio.timeout(job.deadline_seconds):
                     answer = await worker.ask(job.message, files, job.paths)
                 job.settle(answer)
@@ -192,6 +189,15 @@ class WorkerPool:
         else:
             self._last_answer_at = time.monotonic()
         return True
+
+    @contextmanager
+    def _at_work(self) -> Iterator[None]:
+        """Count a worker as busy, for at most its deadline."""
+        self._busy += 1
+        try:
+            yield
+        finally:
+            self._busy -= 1
 
     async def _start_worker(self) -> WorkerProcess:
         worker = await WorkerProcess.start(self.limits)

@@ -49,16 +49,29 @@ async def identify(rt: Runtime, bearer: str | None, address: str) -> Caller:
     return Caller(team, key, address)
 
 
+def get_current_team(tx: Tx, caller: Caller) -> Team:
+    """The caller's team as it is in this transaction. Raises Unauthorized when the key was revoked meanwhile.
+
+    A long upload may begin in an unverified space and end in the verified team that the space was joined to.
+    """
+    if caller.key is None:
+        return account_rows.get_team(tx.conn, ANONYMOUS_TEAM_ID)
+    found = account_rows.find_api_key(tx.conn, caller.key.key_id)
+    if found is None or found[0].revoked_at is not None:
+        raise Unauthorized
+    return found[1]
+
+
 def authorize(rt: Runtime, caller: Caller, ability: Ability) -> None:
     """Let a caller pass who may do this. Raises RateLimited, and Forbidden when the key lacks the ability."""
     key = caller.key
     if key is None:
         return
+    if ability not in key.abilities:
+        raise Forbidden
     now = rt.clock.now()
     limit = RateLimit("requests_per_key", rt.settings.limits.requests_per_key_per_minute, MINUTE_SECONDS)
     refuse_exceeded([rt.rate_windows.charge(limit, key.key_id, now)], now, "requests with this key")
-    if ability not in key.abilities:
-        raise Forbidden
 
 
 def charge_key_attempt(rt: Runtime, caller: Caller) -> None:
@@ -93,13 +106,13 @@ def email_problems(caller: Caller, email: object) -> dict[str, list[str]]:
 
 
 def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> NewKey:
-    team = caller.team if not caller.anonymous else account_rows.find_verified_team(tx.conn, email)
+    own = None if caller.anonymous else get_current_team(tx, caller)
+    team = own or account_rows.find_verified_team(tx.conn, email)
     if team is not None and team.registration_closed:
         raise _registration_closed(rt)
-    if caller.anonymous or not caller.team.verified:
+    if own is None or not own.verified:
         _refuse_too_many_unverified(tx, rt, email)
-    owner = caller.team if not caller.anonymous else _new_space(tx, email)
-    return insert_new_key(tx, owner, name, ALL_ABILITIES, created_from=caller.address)
+    return insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
 
 
 def _new_space(tx: Tx, email: str) -> Team:

@@ -11,6 +11,7 @@ from imgpro_lite.errors import Duplicate, NotFound, ValidationFailed
 from imgpro_lite.fields import MAX_TAGS, TagMode
 from imgpro_lite.models import Caller, Media, MediaFilter, NamespaceUsage
 from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.accounts import get_current_team
 from imgpro_lite.store import media_lists, media_rows
 from imgpro_lite.store.db import Tx
 from imgpro_lite.store.media_lists import Position
@@ -66,7 +67,7 @@ async def update_media(rt: Runtime, caller: Caller, media_id: str, changes: Patc
 
 def _update_one(tx: Tx, caller: Caller, media_id: str, changes: PatchFields) -> Media:
     media = media_rows.find_media(tx.conn, media_id, tx.now)
-    if media is None or media.team_id != caller.team.id:
+    if media is None or media.team_id != get_current_team(tx, caller).id:
         raise NotFound("There is no such image in your library.")
     values = _values(media, changes)
     external_id = values.get("external_id")
@@ -112,7 +113,7 @@ async def update_batch(rt: Runtime, caller: Caller, fields: BatchUpdateFields) -
 
 
 def _update_batch(tx: Tx, caller: Caller, fields: BatchUpdateFields) -> int:
-    found = media_rows.list_media_by_id(tx.conn, caller.team.id, fields.ids, tx.now)
+    found = media_rows.list_media_by_id(tx.conn, get_current_team(tx, caller).id, fields.ids, tx.now)
     for media in found:
         try:
             values = _values(media, fields.update)
@@ -133,7 +134,7 @@ async def delete_batch(rt: Runtime, caller: Caller, ids: tuple[str, ...]) -> int
     """Mark images as deleted: how many of the ids were live images of the team."""
 
     def delete(tx: Tx) -> int:
-        found = media_rows.list_media_by_id(tx.conn, caller.team.id, ids, tx.now)
+        found = media_rows.list_media_by_id(tx.conn, get_current_team(tx, caller).id, ids, tx.now)
         return media_rows.mark_deleted(tx.conn, [media.seq for media in found], tx.now)
 
     return await rt.db.write(delete)
@@ -148,7 +149,8 @@ async def delete_namespace(rt: Runtime, caller: Caller, namespace: str) -> int:
     deleted = 0
 
     def delete_some(tx: Tx) -> tuple[int, int]:
-        seqs = media_rows.list_namespace_seqs(tx.conn, caller.team.id, namespace, last_seq, DELETE_STEP_IMAGES, tx.now)
+        team = get_current_team(tx, caller)
+        seqs = media_rows.list_namespace_seqs(tx.conn, team.id, namespace, last_seq, DELETE_STEP_IMAGES, tx.now)
         return len(seqs), media_rows.mark_deleted(tx.conn, seqs, tx.now)
 
     while True:

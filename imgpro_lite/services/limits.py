@@ -6,7 +6,7 @@ from typing import Any
 from imgpro_lite import links
 from imgpro_lite.errors import Action, QuotaExceeded, Unauthorized
 from imgpro_lite.models import Caller, Team, TeamKind
-from imgpro_lite.plans import Plan, month_ends_at, month_number
+from imgpro_lite.plans import OWNER, Plan, month_ends_at, month_number
 from imgpro_lite.rate_windows import DAY_SECONDS, HOUR_SECONDS, RateLimit, Window, refuse_exceeded
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
@@ -106,7 +106,7 @@ def _refuse_over_quota(rt: Runtime, team: Team, unverified_bytes: int, size_byte
         raise _quota_exceeded("Storage limit reached.", usage, _upgrade(rt, team, rt.plans.more_storage_than(plan)))
     if (
         team.kind is TeamKind.UNVERIFIED
-        and plan.storage_limit_bytes is not None
+        and plan.name != OWNER
         and unverified_bytes + size_bytes > rt.allowances.unverified_storage_bytes
     ):
         raise _quota_exceeded(

@@ -4,6 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from imgpro_lite.errors import OperatorError
+from imgpro_lite.fields import is_text
 from imgpro_lite.models import Media
 from imgpro_lite.store import media_lists, media_rows
 from imgpro_lite.store.db import Tx
@@ -22,23 +23,25 @@ def list_images(
     conn: sqlite3.Connection, *, email: str | None, namespace: str | None, deleted: bool, limit: int
 ) -> list[Listed]:
     """Images of all teams or of one address, newest first; the deleted ones only when they are asked for."""
+    if not all(is_text(text or "") for text in (email, namespace)):
+        return []
     return [Listed(*row) for row in media_lists.list_all(conn, email, namespace, deleted=deleted, limit=limit)]
 
 
 def delete_image(tx: Tx, media_id: str) -> Media:
     """Mark an image as deleted. Raises OperatorError."""
-    media = media_rows.find_media(tx.conn, media_id, tx.now)
+    media = media_rows.find_media(tx.conn, media_id, tx.now) if is_text(media_id) else None
     if media is None:
         raise OperatorError(f"There is no image {media_id!r}, or it is deleted already.")
     media_rows.mark_deleted(tx.conn, [media.seq], tx.now)
     return media
 
 
-def purge_image(tx: Tx, media_id: str) -> bytes:
-    """Remove an image's row, whether it was deleted before or not: the SHA-256 of its bytes. Raises OperatorError."""
-    media = media_rows.find_deleted(tx.conn, media_id) or delete_image(tx, media_id)
+def purge_image(tx: Tx, media_id: str) -> None:
+    """Remove an image's row, whether it was deleted before or not. Raises OperatorError."""
+    deleted = media_rows.find_deleted(tx.conn, media_id) if is_text(media_id) else None
+    media = deleted or delete_image(tx, media_id)
     media_rows.delete_row(tx.conn, media.seq)
-    return media.sha256
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Restored:
 
 def restore_image(tx: Tx, media_id: str) -> Restored:
     """Bring a deleted image back. Quota is not checked. Raises OperatorError."""
-    media = media_rows.find_deleted(tx.conn, media_id)
+    media = media_rows.find_deleted(tx.conn, media_id) if is_text(media_id) else None
     if media is None:
         raise OperatorError(f"There is no deleted image {media_id!r}. `imgpro-lite media list --deleted` shows them.")
     wanted = media.external_id

@@ -20,7 +20,7 @@ from imgpro_lite.formats import Format, sniff
 from imgpro_lite.imaging.jobs import Probed
 from imgpro_lite.models import Caller, Media, NewMedia, Team
 from imgpro_lite.runtime import Runtime
-from imgpro_lite.services.accounts import retention_days
+from imgpro_lite.services.accounts import get_current_team, retention_days
 from imgpro_lite.services.limits import charge_upload
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
@@ -58,7 +58,6 @@ async def store_upload(
             "The file is not an image of a supported type: JPEG, PNG, WebP, GIF, SVG, HEIC, AVIF, TIFF or BMP."
         )
     async with _decoded(rt, file, format_) as (stored, probed):
-        await _refuse_blocked(rt, stored.sha256)  # of an SVG, these are other bytes than those that came
         new = _new_media(stored, format_, probed, fields, filename)
         return await rt.db.write(_insert, rt, caller, new, stored.path)
 
@@ -74,7 +73,11 @@ async def _refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -
 
 async def _refuse_blocked(rt: Runtime, sha256: bytes) -> None:
     if await rt.db.read(media_rows.is_blocked, sha256):
-        raise Forbidden("This file is not accepted on this server.")
+        raise _blocked()
+
+
+def _blocked() -> Forbidden:
+    return Forbidden("This file is not accepted on this server.")
 
 
 @contextlib.asynccontextmanager
@@ -92,7 +95,7 @@ async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIter
                 path=path,
                 descriptor=sanitized.fileno(),
                 size_bytes=len(content),
-                sha256=hashlib.sha256(content).digest(),
+                sha256=await asyncio.to_thread(lambda: hashlib.sha256(content).digest()),
             )
             await stored.sync()
             yield stored, probed
@@ -134,12 +137,15 @@ def _new_media(stored: SpooledFile, format_: Format, probed: Probed, fields: Upl
 
 def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> tuple[Media, Team]:
     """The durable step. The file gets its name before its row exists, so that no row is ever without its file."""
+    owner = get_current_team(tx, caller)
     if new.external_id is not None and not caller.anonymous:
-        existing = media_rows.find_by_external_id(tx.conn, caller.team.id, new.external_id, tx.now)
+        existing = media_rows.find_by_external_id(tx.conn, owner.id, new.external_id, tx.now)
         if existing is not None:
             raise Duplicate(existing)
-        media_rows.release_expired_external_id(tx.conn, caller.team.id, new.external_id, tx.now)
-    team = charge_upload(tx, rt, caller.team.id, new.filesize_bytes)
+        media_rows.release_expired_external_id(tx.conn, owner.id, new.external_id, tx.now)
+    if media_rows.is_blocked(tx.conn, new.sha256):
+        raise _blocked()
+    team = charge_upload(tx, rt, owner.id, new.filesize_bytes)
     rt.blobs.adopt(path, new.sha256)
     days = retention_days(rt.settings, team)
     media = media_rows.insert_media(

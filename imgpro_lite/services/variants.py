@@ -1,16 +1,19 @@
 """Image bytes: the stored file itself, or a variant of it from the cache, or one made now."""
 
+import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpro_lite.errors import NotFound, Overloaded, TransformFailed
+from imgpro_lite.errors import InternalError, NotFound, Overloaded, TransformFailed
 from imgpro_lite.formats import SIZES_PX, Format, can_make
 from imgpro_lite.imaging.jobs import PIPELINE_VERSION, Transform
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.settings import ImagingSettings
 from imgpro_lite.store import media_rows
+
+log = logging.getLogger("imgpro_lite.variants")
 
 # A variant that is evicted before it can be opened is made again; only a cache far too small evicts it once more.
 OPEN_ATTEMPTS = 3
@@ -55,7 +58,11 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
     Raises TransformFailed, Overloaded, StorageFull.
     """
     if variant.name is None:
-        return _open(rt.blobs.path(variant.media.sha256))
+        try:
+            return _open(rt.blobs.path(variant.media.sha256))
+        except FileNotFoundError:
+            log.error("the file of image %s is missing: %s", variant.media.id, variant.media.sha256.hex())
+            raise InternalError from None
     for _ in range(OPEN_ATTEMPTS):
         path = rt.cache.find(variant.name, rt.clock.now()) or await _make_once(rt, variant, variant.name)
         try:

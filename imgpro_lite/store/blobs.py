@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import secrets
 import tempfile
 from collections.abc import Iterator
@@ -9,6 +10,8 @@ from pathlib import Path
 
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.files import free_bytes, sync_directory
+
+_BLOB_NAME = re.compile("[0-9a-f]{64}")
 
 
 class BlobStore:
@@ -61,6 +64,15 @@ class BlobStore:
     def purge(self, sha256: bytes) -> None:
         """Remove the bytes. Called inside a write transaction in which no row uses them."""
         self.path(sha256).unlink(missing_ok=True)
+
+    def list_folders(self) -> list[Path]:
+        """Every directory that holds blobs."""
+        return sorted(self.root.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/"))
+
+    def list_folder(self, folder: Path) -> list[bytes]:
+        """The hashes of the blobs in a directory."""
+        names = (file.name for file in folder.iterdir())
+        return [bytes.fromhex(name) for name in names if _BLOB_NAME.fullmatch(name)]
 
     def adopt(self, temporary: Path, sha256: bytes) -> None:
         """Make a synced temporary file the blob of its hash, durably: its entry and every new parent are on the disk.

@@ -100,11 +100,15 @@ class VariantCache:
         if entry := self._entries.pop(name, None):
             self._total_bytes -= entry.size_bytes
 
-    def purge(self, prefix: str) -> None:
-        """Remove the variants whose names begin like this, also those that another process made."""
-        for path in self.path(prefix).parent.glob(f"{prefix}*"):
-            self.forget(path.name)
+    def remove_files(self, prefix: str) -> list[str]:
+        """Remove the files of variants whose names begin like this: the names, which the index is still to forget.
+
+        It touches no index, so a thread may do it, and so may a command beside the server.
+        """
+        found = list(self.path(prefix).parent.glob(f"{prefix}*"))
+        for path in found:
             path.unlink(missing_ok=True)
+        return [path.name for path in found]
 
     def remember_failure(self, name: str, now: int) -> None:
         """Note that a variant could not be made."""

@@ -202,11 +202,16 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
     """A connection for an operator's command, beside a running server or alone. Raises OperatorError."""
     with _operator_errors(path):
         conn = connect_file(path)
-        try:
+    try:
+        with _operator_errors(path):
             migrate(conn, clock)
-            yield conn
-        finally:
-            conn.close()
+        yield conn
+    except Overloaded as error:
+        raise OperatorError(f"The database {path} is held by another program. Try again when it has ended.") from error
+    except StorageFull as error:
+        raise OperatorError("The disk is full; make room first. Nothing was changed.") from error
+    finally:
+        conn.close()
 
 
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:

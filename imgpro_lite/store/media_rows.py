@@ -89,9 +89,13 @@ def insert_media(
 
 
 def lift_retention(conn: sqlite3.Connection, team_id: int, now: int) -> None:
-    """Take the retention, but not a ttl, from every live image of a team that is now verified (decision 11)."""
+    """Take the retention, but not a ttl, from every image of a team that is now verified (decision 11).
+
+    Also from deleted ones, which may be restored; but an image whose time is over stays expired.
+    """
     conn.execute(
-        f"UPDATE media SET retention_expires_at = NULL WHERE team_id = :team_id AND {_LIVE}",
+        "UPDATE media SET retention_expires_at = NULL "
+        f"WHERE team_id = :team_id AND (deleted_at IS NOT NULL OR {_LIVE})",
         {"team_id": team_id, "now": now},
     )
 
@@ -186,14 +190,24 @@ def find_deleted(conn: sqlite3.Connection, media_id: str) -> Media | None:
     return media_from_row(row) if row else None
 
 
-def delete_purgeable(conn: sqlite3.Connection, deleted_before: int, limit: int) -> list[bytes]:
-    """Remove the rows of some images that were deleted before a time: the SHA-256 of each, whose file may now go."""
-    rows = conn.execute(
-        "DELETE FROM media WHERE seq IN (SELECT seq FROM media WHERE deleted_at <= ? ORDER BY deleted_at LIMIT ?) "
-        "RETURNING sha256",
+def delete_due(conn: sqlite3.Connection, deleted_before: int, limit: int) -> int:
+    """Remove the rows of some images that were deleted before a time: how many. Their bytes are then purgeable."""
+    cursor = conn.execute(
+        "DELETE FROM media WHERE seq IN (SELECT seq FROM media WHERE deleted_at <= ? ORDER BY deleted_at LIMIT ?)",
         (deleted_before, limit),
-    ).fetchall()
+    )
+    return cursor.rowcount
+
+
+def list_purgeable(conn: sqlite3.Connection, limit: int) -> list[bytes]:
+    """Bytes that a removed row had, and whose file was not looked at since."""
+    rows = conn.execute("SELECT sha256 FROM purgeable_blobs LIMIT ?", (limit,))
     return [sha256 for (sha256,) in rows]
+
+
+def delete_purgeable(conn: sqlite3.Connection, sha256: bytes) -> None:
+    """Note that the file of these bytes is gone, or is needed."""
+    conn.execute("DELETE FROM purgeable_blobs WHERE sha256 = ?", (sha256,))
 
 
 def delete_deleted(conn: sqlite3.Connection, sha256: bytes) -> None:

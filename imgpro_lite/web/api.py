@@ -3,7 +3,8 @@
 from starlette.requests import Request
 
 from imgpro_lite.bodies import KeyFields, parse, upload_fields_from_form
-from imgpro_lite.models import Ability
+from imgpro_lite.errors import QuotaExceeded
+from imgpro_lite.models import Ability, Team, TeamKind
 from imgpro_lite.services import accounts, limits, uploads
 from imgpro_lite.web.forms import receive_upload
 from imgpro_lite.web.presenters import present_new_key, present_upload
@@ -22,6 +23,12 @@ async def create_key(request: Request) -> JsonAnswer:
     return JsonAnswer(present_new_key(rt, new), 201)
 
 
+def set_usage(request: Request, team: Team) -> None:
+    """Have the answer say what the team has used by now."""
+    if team.kind is not TeamKind.ANONYMOUS:
+        set_standing(request, limits.Standing(usage=limits.usage_of(runtime(request), team)))
+
+
 async def upload(request: Request) -> JsonAnswer:
     """POST /v1/upload"""
     rt = runtime(request)
@@ -38,7 +45,10 @@ async def upload(request: Request) -> JsonAnswer:
         lambda size_bytes, head: uploads.check_size(rt.settings, size_bytes, head, limit_bytes),
     ) as form:
         fields = upload_fields_from_form(form.fields, form.problems, anonymous=caller.anonymous)
-        stored, team = await uploads.store_upload(rt, caller, form.file, fields, form.filename)
-    if not caller.anonymous:
-        set_standing(request, limits.Standing(usage=limits.usage_of(rt, team)))
+        try:
+            stored, team = await uploads.store_upload(rt, caller, form.file, fields, form.filename)
+        except QuotaExceeded:  # others were quicker: say what there is now
+            set_usage(request, (await identify(request)).team)
+            raise
+    set_usage(request, team)
     return JsonAnswer(present_upload(rt, stored), 201, limit_headers(request))

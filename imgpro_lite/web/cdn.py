@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from email.utils import formatdate, parsedate_to_datetime
 from urllib.parse import quote
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -57,7 +57,6 @@ def _headers(variant: Variant, max_age_seconds: int) -> dict[str, str]:
         "Last-Modified": formatdate(max(0, variant.media.created_at), usegmt=True),
         "Cache-Control": f"public, max-age={max_age_seconds}",
         "Accept-Ranges": "bytes",
-        "Access-Control-Allow-Origin": "*",
         "X-Content-Type-Options": "nosniff",
         # RFC 5987: the only place where a caller's text reaches a header.
         "Content-Disposition": f"inline; filename*=UTF-8''{quote(f'{stem}.{variant.format}', safe='')}",
@@ -138,22 +137,33 @@ class _FileAnswer(Response):
             if scope["method"] == "HEAD":
                 await send({"type": "http.response.body", "body": b""})
             else:
-                await self._send_bytes(send)
+                await self._send_bytes(receive, send)
         finally:
             os.close(self._descriptor)
 
-    async def _send_bytes(self, send: Send) -> None:
-        position = self._span.start
-        os.lseek(self._descriptor, position, os.SEEK_SET)
-        while True:
-            wanted = min(CHUNK_BYTES, self._span.end - position)
-            # The first chunk is most often the whole of a variant and in the page cache: not worth a thread.
-            read = os.read if position == self._span.start else None
-            chunk = (
-                read(self._descriptor, wanted) if read else await asyncio.to_thread(os.read, self._descriptor, wanted)
-            )
-            position += len(chunk)
-            more = position < self._span.end and bool(chunk)
-            await send({"type": "http.response.body", "body": chunk, "more_body": more})
-            if not more:
-                return
+    async def _send_bytes(self, receive: Receive, send: Send) -> None:
+        os.lseek(self._descriptor, self._span.start, os.SEEK_SET)
+        left = self._span.end - self._span.start
+        # The first chunk is most often the whole of a variant and in the page cache: not worth a thread.
+        chunk = os.read(self._descriptor, min(CHUNK_BYTES, left))
+        left -= len(chunk)
+        if not left:
+            await send({"type": "http.response.body", "body": chunk})
+            return
+        leaving = asyncio.create_task(_wait_for_disconnect(receive))
+        try:
+            while chunk and not leaving.done():
+                await send({"type": "http.response.body", "body": chunk, "more_body": left > 0})
+                if not left:
+                    return
+                chunk = await asyncio.to_thread(os.read, self._descriptor, min(CHUNK_BYTES, left))
+                left -= len(chunk)
+            # The client has gone, or the file is shorter than it was: what was promised cannot be sent.
+            raise ClientDisconnect
+        finally:
+            leaving.cancel()
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass

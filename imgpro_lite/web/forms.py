@@ -21,9 +21,9 @@ from imgpro_lite.web.requests import body_chunks
 FILE_FIELD = "file"
 MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
-MAX_FIELDS_BYTES = 256 * 1024  # of all fields together; metadata ends at 16 KB
+MAX_FIELDS_BYTES = 128 * 1024  # of all fields together; metadata ends at 16 KB
 MAX_FIELD_NAME_CHARS = 200
-# What the boundaries, part headers and fields of a form may add to its file.
+# What boundaries and part headers may add to the file and the fields.
 OVERHEAD_BYTES = 64 * 1024
 
 _NO_FILE = "No file in the request. Send it as multipart/form-data in a field named `file` that has a filename."
@@ -70,7 +70,7 @@ def _boundary(request: Request) -> bytes:
 
 async def _read(request: Request, reader: "_FormReader", spool: Spool, limit_bytes: int, check_size: SizeCheck) -> None:
     """Feed the body to the reader, and stop at the first byte that is too many."""
-    most_bytes = limit_bytes + OVERHEAD_BYTES
+    most_bytes = limit_bytes + MAX_FIELDS_BYTES + OVERHEAD_BYTES
     too_large = FileTooLarge(f"The file exceeds the limit of {limit_bytes // BYTES_PER_MB} MB.")
     declared = request.headers.get("content-length", "")
     if declared.isascii() and declared.isdigit() and int(declared[:18]) > most_bytes:

@@ -78,8 +78,10 @@ async def delete_batch(request: Request) -> JsonAnswer:
 
 async def _read_body_or_query(request: Request) -> dict[str, Any]:
     """The JSON body, or the query for clients that cannot send a body with DELETE (decision 39). Not both."""
-    query = query_values(request, BatchDeleteFields.model_fields, joined="ids")
-    body = await read_json_object(request, empty_ok=bool(query))
+    query: dict[str, Any] = dict(query_values(request, BatchDeleteFields.model_fields, joined="ids"))
+    if "ids" in query:
+        query["ids"] = query["ids"].split(",")
+    body = await read_json_object(request, empty_ok=True)
     if query and body:
         raise ValidationFailed({"ids": ["were given in the query and in the body; one is enough"]})
     return query or body

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import re
 import time
 from collections.abc import Iterable
 from urllib.parse import urlsplit
@@ -51,7 +52,7 @@ class RequestLog:
         try:
             await self._app(scope, receive, send_with_id)
         except ClientDisconnect:
-            pass
+            status = CLIENT_CLOSED_REQUEST
         except asyncio.CancelledError:  # the server has waited for this request as long as it may
             if status == CLIENT_CLOSED_REQUEST:
                 stopping = Overloaded(RETRY_AFTER_STOP_SECONDS, "The server is stopping.")
@@ -150,8 +151,12 @@ class _Body:
         return True
 
 
+# Where the API and image bytes are, before or after a path prefix is taken off.
+_OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.")
+
+
 class Cors:
-    """Lets pages of any origin read the API's answers (decision 49). Image bytes say so themselves."""
+    """Lets pages of any origin read the answers of the API and the image bytes, errors too (decisions 46 and 49)."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -164,8 +169,8 @@ class Cors:
                 headers["Access-Control-Expose-Headers"] = CORS_EXPOSED_HEADERS
             await send(message)
 
-        is_api = scope["type"] == "http" and scope["path"].startswith("/v1/")
-        await self._app(scope, receive, send_with_cors if is_api else send)
+        is_open = scope["type"] == "http" and _OPEN_TO_ALL_ORIGINS.search(scope["path"])
+        await self._app(scope, receive, send_with_cors if is_open else send)
 
 
 class Addresses:

@@ -27,6 +27,7 @@ CREATE TABLE totals (
 ) STRICT;
 INSERT INTO totals VALUES (1, 0);
 
+-- Teams begin and end empty, so only changes count.
 CREATE TRIGGER teams_totals AFTER UPDATE OF storage_bytes, kind ON teams BEGIN
     UPDATE totals SET unverified_storage_bytes = unverified_storage_bytes
         + iif(NEW.kind = 'unverified', NEW.storage_bytes, 0) - iif(OLD.kind = 'unverified', OLD.storage_bytes, 0);
@@ -156,6 +157,14 @@ CREATE TRIGGER media_updated AFTER UPDATE OF team_id, filesize_bytes, namespace,
 
     DELETE FROM namespaces WHERE team_id = OLD.team_id AND namespace = OLD.namespace AND images = 0;
     DELETE FROM tags WHERE team_id = OLD.team_id AND name IN (SELECT value FROM json_each(OLD.tags)) AND images = 0;
+END;
+
+-- Bytes that a row which is gone for good had. The sweeper removes the file unless another row has them.
+CREATE TABLE purgeable_blobs (
+    sha256 BLOB PRIMARY KEY CHECK (length(sha256) = 32)
+) STRICT, WITHOUT ROWID;
+CREATE TRIGGER media_deleted_for_good AFTER DELETE ON media BEGIN
+    INSERT INTO purgeable_blobs VALUES (OLD.sha256) ON CONFLICT DO NOTHING;
 END;
 
 -- A row goes for good only after it was marked as deleted, so that nothing above can be forgotten.
