@@ -15,7 +15,7 @@ def run_keys(data_dir: Path, command: str, *arguments: str) -> str:
     """`imgpro-lite keys …`: what it prints. It must succeed."""
     result = CliRunner().invoke(cli, ["keys", command, "--data-dir", str(data_dir), *arguments], catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return result.output
+    return result.stdout
 
 
 def make_key(data_dir: Path, *arguments: str, email: str = "ops@example.com") -> dict[str, Any]:

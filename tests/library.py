@@ -1,25 +1,27 @@
 """A team's library in tests: filled, listed, swept, and everything that is counted counted again."""
 
 import functools
+import itertools
 import json
 import sqlite3
-import subprocess
 from collections import Counter
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from click.testing import CliRunner
+from click.testing import CliRunner, Result
 from commands import authorization, make_key
 from conftest import Api
 from images import make_image
-from running import run
+from wire import check_refusal
 
 from imgpro_lite.cli.main import cli
+from imgpro_lite.errors import OperatorError
 from imgpro_lite.ids import api_key_sha256
 from imgpro_lite.services.sweeper import Swept, sweep
 
 Headers = dict[str, str]
+_numbers = itertools.count()
 
 
 @functools.cache
@@ -31,6 +33,16 @@ def picture(number: int = 0) -> bytes:
 def owner(api: Api, *options: str, email: str = "ops@example.com") -> Headers:
     """The headers of a key without limits, whose images are kept for good."""
     return authorization(make_key(api.data_dir, "--verified", *options, email=email))
+
+
+def new_email() -> str:
+    """An address that no other test uses."""
+    return f"somebody{next(_numbers)}@example.com"
+
+
+def somebody(api: Api, *options: str) -> Headers:
+    """The same as `owner`, for an address that no other test uses."""
+    return owner(api, *options, email=new_email())
 
 
 def add(api: Api, headers: Headers, **fields: str) -> dict[str, Any]:
@@ -54,7 +66,7 @@ def team_of(data_dir: Path, headers: Headers) -> int:
     return int(team_id)
 
 
-def add_rows(data_dir: Path, headers: Headers, count: int, prefix: str = "row", **columns: Any) -> list[str]:
+def add_rows(data_dir: Path, headers: Headers, count: int, **columns: Any) -> list[str]:
     """Images by the thousand, as rows without files: their ids. The counts follow by themselves."""
     row = {
         "team_id": team_of(data_dir, headers),
@@ -73,7 +85,7 @@ def add_rows(data_dir: Path, headers: Headers, count: int, prefix: str = "row", 
         "created_at": 1_700_000_000,
         **columns,
     }
-    ids = [f"{prefix}{number:0{14 - len(prefix)}d}" for number in range(count)]
+    ids = [f"{next(_numbers):014d}" for _ in range(count)]
     with connect(data_dir) as conn:
         conn.execute("BEGIN IMMEDIATE")
         conn.executemany(
@@ -104,7 +116,9 @@ def list_ids(api: Api, headers: Headers, **query: Any) -> list[str]:
 
 def sweep_now(api: Api) -> Swept:
     """Do what the server does by itself every half minute."""
-    swept: Swept = api.client.portal.call(sweep, api.client.app.state.runtime)
+    app: Any = api.client.app
+    portal: Any = api.client.portal
+    swept: Swept = portal.call(sweep, app.state.runtime)
     return swept
 
 
@@ -122,13 +136,11 @@ def list_media_by_command(data_dir: Path, *arguments: str) -> list[dict[str, Any
 
 
 def fail_media(data_dir: Path, *arguments: str) -> str:
-    """`imgpro-lite media …` in a process of its own, which must fail: what it says."""
-    done: subprocess.CompletedProcess[str] = run(data_dir.parent, "media", *arguments, "--data-dir", str(data_dir))
-    assert done.returncode == 1, done.stderr
-    assert done.stdout == ""
-    assert done.stderr.startswith("imgpro-lite: ")
-    assert done.stderr.count("\n") == 1
-    return done.stderr
+    """`imgpro-lite media …`, which must fail in a way that the operator can mend: what it says."""
+    result = CliRunner().invoke(cli, ["media", *arguments, "--data-dir", str(data_dir)])
+    assert isinstance(result.exception, OperatorError), result.exception
+    assert result.output == ""
+    return str(result.exception)
 
 
 def blob_path(data_dir: Path, sha256: str) -> Path:
@@ -174,3 +186,59 @@ def check_files(data_dir: Path) -> None:
         digests = [sha256.hex() for (sha256,) in conn.execute("SELECT DISTINCT sha256 FROM media")]
     missing = [digest for digest in digests if not blob_path(data_dir, digest).is_file()]
     assert missing == []
+
+
+def send_batch(api: Api, headers: Headers | None, method: str, body: Any, query: str = "") -> Any:
+    """A request to /v1/media/batch; the answer, whatever it is. A body that is text is sent as it is."""
+    content = body if isinstance(body, str) else json.dumps(body)
+    return api.client.request(method, f"/v1/media/batch{query}", headers=headers, content=content)
+
+
+def update_batch(api: Api, headers: Headers, ids: list[str], **changes: Any) -> int:
+    """Change images: how many the answer says."""
+    answer = send_batch(api, headers, "PATCH", {"ids": ids, "update": changes})
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()) == ["updated"]
+    return int(answer.json()["updated"])
+
+
+def delete_batch(api: Api, headers: Headers, body: Any = "", query: str = "") -> int:
+    """Delete images: how many the answer says."""
+    answer = send_batch(api, headers, "DELETE", body, query)
+    assert answer.status_code == 200, answer.text
+    assert list(answer.json()) == ["deleted"]
+    return int(answer.json()["deleted"])
+
+
+def batch_errors(api: Api, headers: Headers, method: str, body: Any, query: str = "") -> list[str]:
+    """Send what is refused as invalid: the fields that are wrong."""
+    answer = send_batch(api, headers, method, body, query)
+    return sorted(check_refusal(answer, 422, "validation_error")["errors"])
+
+
+def patch_media(api: Api, headers: Headers | None, media_id: str, body: Any) -> Any:
+    """A request to change an image; the answer, whatever it is."""
+    return api.client.request("PATCH", f"/v1/media/{media_id}", headers=headers, content=json.dumps(body), params=None)
+
+
+def change_media(api: Api, headers: Headers, media_id: str, body: Any) -> dict[str, Any]:
+    """A change that is made: the image as the answer shows it, which is how everybody sees it from now on."""
+    answer = patch_media(api, headers, media_id, body)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    assert get_media(api, headers, media_id) == shown
+    return shown
+
+
+def get_media(api: Api, headers: Headers, media_id: str) -> dict[str, Any]:
+    """An image as its owner sees it."""
+    answer = api.client.get(f"/v1/media/{media_id}", headers=headers)
+    assert answer.status_code == 200, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def upload_by_command(*arguments: str | Path, **env: str) -> Result:
+    """`imgpro-lite upload …` in this process, with its exit code and what it prints."""
+    ours = {"IMGPRO_URL": None, "IMGPRO_KEY": None, **env}
+    return CliRunner().invoke(cli, ["upload", *map(str, arguments)], env=ours)

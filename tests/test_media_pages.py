@@ -2,11 +2,13 @@
 
 import base64
 import json
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
-from library import Headers, add_rows, list_ids, list_page, owner
+from library import Headers, add_rows, list_ids, list_page, somebody
+from shared import serve
 from wire import check_refusal
 
 WALKS: list[dict[str, Any]] = [
@@ -20,7 +22,14 @@ WALKS: list[dict[str, Any]] = [
 ]
 
 
-def fill(api: Api, headers: Headers, count: int, prefix: str = "row", moment: int = 0) -> list[str]:
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    """One server for all of this."""
+    with serve(tmp_path_factory.mktemp("shared")) as api:
+        yield api
+
+
+def fill(api: Api, headers: Headers, count: int, moment: int = 0) -> list[str]:
     """Images of few different dates, tags and namespaces."""
     ids = []
     for number in range(count):
@@ -29,7 +38,6 @@ def fill(api: Api, headers: Headers, count: int, prefix: str = "row", moment: in
             api.data_dir,
             headers,
             1,
-            f"{prefix}{number:03d}x",
             tags=json.dumps(tags),
             namespace="ns" if number % 4 else None,
             date_at=moment - (number * 7) % 5,
@@ -38,33 +46,33 @@ def fill(api: Api, headers: Headers, count: int, prefix: str = "row", moment: in
 
 
 @pytest.mark.parametrize("query", WALKS)
-def test_every_page_size_gives_the_whole_list_once(api: Api, query: dict[str, Any]) -> None:
-    headers = owner(api)
-    fill(api, headers, 30)
-    whole = [item["id"] for item in list_page(api, headers, limit=100, **query)["items"]]
+def test_every_page_size_gives_the_whole_list_once(shared: Api, query: dict[str, Any]) -> None:
+    headers = somebody(shared)
+    fill(shared, headers, 30)
+    whole = [item["id"] for item in list_page(shared, headers, limit=100, **query)["items"]]
     assert len(whole) == len(set(whole)) >= 5
     for limit in range(1, len(whole) + 2):
-        assert list_ids(api, headers, limit=limit, **query) == whole
+        assert list_ids(shared, headers, limit=limit, **query) == whole
 
 
 @pytest.mark.parametrize("query", WALKS)
-def test_changes_between_pages_repeat_and_skip_nothing(api: Api, query: dict[str, Any]) -> None:
-    headers = owner(api)
-    ids = fill(api, headers, 40)
-    before = list_ids(api, headers, **query)
+def test_changes_between_pages_repeat_and_skip_nothing(shared: Api, query: dict[str, Any]) -> None:
+    headers = somebody(shared)
+    ids = fill(shared, headers, 40)
+    before = list_ids(shared, headers, **query)
     seen: list[str] = []
     gone: set[str] = set()
     page: dict[str, Any] = {"has_more": True, "cursor": ""}
     step = 0
     while page["has_more"]:
-        page = list_page(api, headers, limit=3, **query, **({"cursor": page["cursor"]} if page["cursor"] else {}))
+        page = list_page(shared, headers, limit=3, **query, **({"cursor": page["cursor"]} if page["cursor"] else {}))
         seen += [item["id"] for item in page["items"]]
         # One that was shown, the last one of the page too, and one that may still come.
         victims = {seen[-1], seen[len(seen) // 2], ids[step % len(ids)]}
-        answer = api.client.request("DELETE", "/v1/media/batch", headers=headers, json={"ids": sorted(victims)})
+        answer = shared.client.request("DELETE", "/v1/media/batch", headers=headers, json={"ids": sorted(victims)})
         assert answer.status_code == 200
         gone |= victims
-        fill(api, headers, 6, f"n{step:02d}", moment=-2)
+        fill(shared, headers, 6, moment=-2)
         step += 1
     assert step >= 2
     assert len(seen) == len(set(seen))
@@ -73,28 +81,28 @@ def test_changes_between_pages_repeat_and_skip_nothing(api: Api, query: dict[str
     ]
 
 
-def test_the_last_page_has_no_cursor(api: Api) -> None:
-    headers = owner(api)
-    ids = add_rows(api.data_dir, headers, 4)
-    first = list_page(api, headers, limit=2)
+def test_the_last_page_has_no_cursor(shared: Api) -> None:
+    headers = somebody(shared)
+    ids = add_rows(shared.data_dir, headers, 4)
+    first = list_page(shared, headers, limit=2)
     assert first["has_more"] is True
     assert first["cursor"]
-    last = list_page(api, headers, limit=2, cursor=first["cursor"])
+    last = list_page(shared, headers, limit=2, cursor=first["cursor"])
     assert [item["id"] for item in last["items"]] == [ids[1], ids[0]]
     assert (last["cursor"], last["has_more"]) == (None, False)
 
 
-def test_a_cursor_after_which_everything_is_deleted(api: Api) -> None:
-    headers = owner(api)
-    add_rows(api.data_dir, headers, 4, namespace="ns")
-    cursor = list_page(api, headers, limit=2)["cursor"]
-    assert api.client.delete("/v1/media/batch?namespace=ns", headers=headers).json() == {"deleted": 4}
-    assert list_page(api, headers, cursor=cursor) == {"items": [], "cursor": None, "has_more": False}
+def test_a_cursor_after_which_everything_is_deleted(shared: Api) -> None:
+    headers = somebody(shared)
+    add_rows(shared.data_dir, headers, 4, namespace="ns")
+    cursor = list_page(shared, headers, limit=2)["cursor"]
+    assert shared.client.delete("/v1/media/batch?namespace=ns", headers=headers).json() == {"deleted": 4}
+    assert list_page(shared, headers, cursor=cursor) == {"items": [], "cursor": None, "has_more": False}
 
 
 def test_a_cursor_is_for_any_limit_and_outlives_a_restart(start: ApiFactory) -> None:
     api = start()
-    headers = owner(api)
+    headers = somebody(api)
     ids = add_rows(api.data_dir, headers, 9, tags='["a", "b"]')[::-1]
     cursor = list_page(api, headers, limit=2, tags="a,b")["cursor"]
     api = start()
@@ -104,10 +112,10 @@ def test_a_cursor_is_for_any_limit_and_outlives_a_restart(start: ApiFactory) -> 
         assert [item["id"] for item in page["items"]] == ids[2 : 2 + limit]
 
 
-def test_a_cursor_tells_nothing_apart_from_the_place(api: Api) -> None:
-    headers = owner(api)
-    add_rows(api.data_dir, headers, 2, namespace="secret-ns", tags='["secret-tag"]', name="secret-name")
-    cursor = list_page(api, headers, limit=1, namespace="secret-ns")["cursor"]
+def test_a_cursor_tells_nothing_apart_from_the_place(shared: Api) -> None:
+    headers = somebody(shared)
+    add_rows(shared.data_dir, headers, 2, namespace="secret-ns", tags='["secret-tag"]', name="secret-name")
+    cursor = list_page(shared, headers, limit=1, namespace="secret-ns")["cursor"]
     assert cursor.replace("-", "").replace("_", "").replace(".", "").isalnum()
     payload = base64.urlsafe_b64decode(cursor.split(".")[0] + "==")
     assert b"secret" not in payload
@@ -122,11 +130,11 @@ def check_refused(api: Api, headers: Headers, cursor: str, **query: Any) -> None
 
 
 @pytest.fixture
-def filled(api: Api) -> tuple[Api, Headers, str]:
+def filled(shared: Api) -> tuple[Api, Headers, str]:
     """A library of two pages, and the cursor to the second."""
-    headers = owner(api)
-    add_rows(api.data_dir, headers, 4, namespace="ns", tags='["a", "b"]')
-    return api, headers, list_page(api, headers, limit=2)["cursor"]
+    headers = somebody(shared)
+    add_rows(shared.data_dir, headers, 4, namespace="ns", tags='["a", "b"]')
+    return shared, headers, list_page(shared, headers, limit=2)["cursor"]
 
 
 def test_a_changed_cursor(filled: tuple[Api, Headers, str]) -> None:
@@ -154,44 +162,37 @@ def test_a_cursor_spelt_differently(filled: tuple[Api, Headers, str]) -> None:
     "cursor",
     ["x", "0", "null", "[]", "eyJpZCI6MTIzfQ", "..", "a.b.c", "=", "é", "\0", "\n", " ", "' or 1=1--", "9" * 20_000],
 )
-def test_a_cursor_that_is_none(api: Api, cursor: str) -> None:
-    check_refused(api, owner(api), cursor)
+def test_a_cursor_that_is_none(shared: Api, cursor: str) -> None:
+    check_refused(shared, somebody(shared), cursor)
 
 
-QUERIES = [*WALKS, {"tags": "even", "tag_mode": "any"}, {"namespace": "other"}, {"tags": "third"}]
+QUERIES = [*WALKS, {"namespace": "other"}, {"tags": "third"}]
 
 
-def test_a_cursor_of_another_list(api: Api) -> None:
-    headers = owner(api)
-    fill(api, headers, 30)
-    add_rows(api.data_dir, headers, 2, "other", namespace="other")
-    cursors = [list_page(api, headers, limit=1, **query)["cursor"] for query in QUERIES]
+def test_a_cursor_of_another_list(shared: Api) -> None:
+    headers = somebody(shared)
+    fill(shared, headers, 30)
+    add_rows(shared.data_dir, headers, 2, namespace="other")
+    cursors = [list_page(shared, headers, limit=1, **query)["cursor"] for query in QUERIES]
     assert all(cursors)
     for made_for, cursor in zip(QUERIES, cursors, strict=True):
         for query in QUERIES:
             if query == made_for:
-                assert list_page(api, headers, cursor=cursor, **query)["items"]
-            elif query.get("tags") != made_for.get("tags") or "," in query.get("tags", ""):
-                check_refused(api, headers, cursor, **query)
+                assert list_page(shared, headers, cursor=cursor, **query)["items"]
+            else:
+                check_refused(shared, headers, cursor, **query)
 
 
 def test_a_cursor_of_another_team(filled: tuple[Api, Headers, str]) -> None:
     api, headers, cursor = filled
-    stranger = owner(api, email="other@example.com")
-    add_rows(api.data_dir, stranger, 4, "other")
+    stranger = somebody(api)
+    add_rows(api.data_dir, stranger, 4)
     check_refused(api, stranger, cursor)
     check_refused(api, headers, list_page(api, stranger, limit=2)["cursor"])
 
 
-def test_a_token_of_another_kind_is_no_cursor(start: ApiFactory) -> None:
-    api = start(
-        plans={
-            "one": {"label": "One", "uploads_per_month": 0, "storage_mb": 1},
-            "two": {"label": "Two", "uploads_per_month": 0, "storage_mb": 2},
-            "free": {"label": "Free", "uploads_per_month": 1, "storage_mb": 1},
-        }
-    )
-    headers = owner(api, "--plan", "one")
-    add_rows(api.data_dir, headers, 1, filesize_bytes=1024 * 1024)
-    refused = check_refusal(api.client.post("/v1/upload", headers=headers), 413, "quota_exceeded")
-    check_refused(api, headers, refused["action"]["url"].partition("?t=")[2])
+def test_a_token_of_another_kind_is_no_cursor(shared: Api) -> None:
+    headers = somebody(shared, "--plan", "free")
+    add_rows(shared.data_dir, headers, 1, filesize_bytes=5 * 1024**3)
+    refused = check_refusal(shared.client.post("/v1/upload", headers=headers), 413, "quota_exceeded")
+    check_refused(shared, headers, refused["action"]["url"].partition("?t=")[2])

@@ -44,7 +44,7 @@ def upload(
     stays as it is: a namespace or tags are given to new images only.
     """
     fields = {name: value for name, value in {"namespace": namespace, "tags": tags}.items() if value}
-    target = Target(_server(server), key or os.environ.get("IMGPRO_KEY") or None, fields)
+    target = Target(_server(server), _key(key), fields)
     files, refused = find_files(list(paths), recursive=recursive)
     for result in refused:
         _print(result, as_json)
@@ -69,6 +69,14 @@ def upload(
         sys.exit(EXIT_INTERRUPTED)
     if any(result.outcome is Outcome.FAILED for result in refused + results):
         sys.exit(EXIT_SOME_FAILED)
+
+
+def _key(given: str | None) -> str | None:
+    """The key to use, if any. Raises OperatorError for what can be none, without repeating it."""
+    key = given or os.environ.get("IMGPRO_KEY") or None
+    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
+        raise OperatorError("The API key has characters that no key has. Copy it once more.")
+    return key
 
 
 def _server(named: str | None) -> str:

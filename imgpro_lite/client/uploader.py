@@ -88,7 +88,7 @@ def _find_images(folder: Path) -> tuple[list[Path], list[Result]]:
                 if path.is_file() and _is_image(path):
                     images.append(path)
             except OSError as error:
-                note(error)
+                unreadable.append(Result(path, Outcome.FAILED, error=error.strerror or str(error)))
     return images, unreadable
 
 
@@ -157,11 +157,12 @@ class Uploader:
         if self._stopped.is_set():
             return None
         pause_seconds = FIRST_PAUSE_SECONDS
-        error = ""
+        error, ends_all = "", False
         for attempt in range(ATTEMPTS):
-            if attempt and self._stopped.wait(pause_seconds):
-                break
-            pause_seconds *= 2
+            if attempt:
+                if self._stopped.wait(pause_seconds):
+                    break
+                pause_seconds *= 2
             try:
                 external_id = _external_id(path) if self._target.key else None
                 if external_id in self._present:
@@ -171,6 +172,7 @@ class Uploader:
                 return Result(path, Outcome.FAILED, error=failure.strerror or str(failure))
             except httpx2.TransportError as failure:
                 error = f"{self._target.server} cannot be reached: {failure or type(failure).__name__}"
+                ends_all = isinstance(failure, httpx2.ConnectError)
                 if external_id or isinstance(failure, httpx2.ConnectError):
                     continue
                 break  # it may have arrived all the same, and without a key it would be stored twice
@@ -180,6 +182,8 @@ class Uploader:
                     self._stopped.set()
                 return result
             error = f"{self._target.server} answered {answer.status_code}"
+        if ends_all:  # a server that is not there is not there for the other files either
+            self._stopped.set()
         return Result(path, Outcome.FAILED, error=error or "interrupted")
 
     def _send(self, path: Path, external_id: str | None) -> httpx2.Response:
@@ -188,7 +192,7 @@ class Uploader:
         waited_seconds = 0
         while True:
             with path.open("rb") as file:
-                answer = self._client.post("/v1/upload", data=fields, files={"file": (path.name, file)})
+                answer = self._client.post("/v1/upload", data=fields, files={"file": (_text(path.name), file)})
             wait_seconds = _wait_seconds(answer)
             waited_seconds += wait_seconds
             if not wait_seconds or waited_seconds > MAX_WAIT_SECONDS:
@@ -196,6 +200,11 @@ class Uploader:
             self._on_wait(wait_seconds)
             if self._stopped.wait(wait_seconds):
                 return answer
+
+
+def _text(name: str) -> str:
+    """A file name as text; bytes of it that are no UTF-8 are replaced."""
+    return os.fsencode(name).decode("utf-8", "replace")
 
 
 def _external_id(path: Path) -> str:

@@ -25,6 +25,7 @@ def list_images(
     """Images of all teams or of one address, newest first; the deleted ones only when they are asked for."""
     if not all(is_text(text or "") for text in (email, namespace)):
         return []
+    email = email and email.strip().lower()  # as addresses are stored
     return [Listed(*row) for row in media_lists.list_all(conn, email, namespace, deleted=deleted, limit=limit)]
 
 

@@ -131,8 +131,9 @@ def release_expired_external_id(conn: sqlite3.Connection, team_id: int, external
 def list_media_by_id(conn: sqlite3.Connection, team_id: int, ids: Sequence[str], now: int) -> list[Media]:
     """The live images of a team among these ids, in the order of insertion."""
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM media WHERE id IN (SELECT value FROM json_each(:ids)) AND team_id = :team_id "
-        f"AND {_LIVE} ORDER BY seq",
+        # CROSS JOIN, because SQLite would otherwise walk all images of the team.
+        f"SELECT {_COLUMNS} FROM (SELECT value FROM json_each(:ids)) CROSS JOIN media ON media.id = value "
+        f"WHERE team_id = :team_id AND {_LIVE} ORDER BY seq",
         {"ids": json.dumps(ids), "team_id": team_id, "now": now},
     )
     return [media_from_row(row) for row in rows]

@@ -70,17 +70,17 @@ def _boundary(request: Request) -> bytes:
 
 async def _read(request: Request, reader: "_FormReader", spool: Spool, limit_bytes: int, check_size: SizeCheck) -> None:
     """Feed the body to the reader, and stop at the first byte that is too many."""
-    most_bytes = limit_bytes + MAX_FIELDS_BYTES + OVERHEAD_BYTES
+    most_bytes = limit_bytes + OVERHEAD_BYTES  # and the fields
     too_large = FileTooLarge(f"The file exceeds the limit of {limit_bytes // BYTES_PER_MB} MB.")
     declared = request.headers.get("content-length", "")
-    if declared.isascii() and declared.isdigit() and int(declared[:18]) > most_bytes:
+    if declared.isascii() and declared.isdigit() and int(declared[:18]) > most_bytes + MAX_FIELDS_BYTES:
         raise too_large
     received_bytes = 0
     async for chunk in body_chunks(request):
         received_bytes += len(chunk)
-        if received_bytes > most_bytes:
-            raise too_large
         reader.write(chunk)
+        if received_bytes - reader.fields_bytes > most_bytes:
+            raise too_large
         check_size(spool.size_bytes, spool.head)
         await spool.flush_if_needed()
 
@@ -125,6 +125,11 @@ class _FormReader:
             )
         except FormParserError as error:
             raise MissingFile(_NO_FILE) from error
+
+    @property
+    def fields_bytes(self) -> int:
+        """The text of all fields so far, as far as it is kept."""
+        return self._fields_bytes + min(len(self._part.text), MAX_FIELD_BYTES)
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes of the body. Raises MissingFile for what is no form, ValidationFailed."""
@@ -185,6 +190,7 @@ class _FormReader:
         if part.filename is not None:
             return
         self._fields_bytes += len(part.text)
+        self._part = _Part()
         if problem := self._field_problem(part):
             # The name itself may be what is wrong, so it is not repeated when it is long.
             self._problems.setdefault(part.name[:MAX_FIELD_NAME_CHARS], []).append(problem)
@@ -218,5 +224,9 @@ def _too_many_fields() -> ValidationFailed:
 
 
 def _decode(raw: bytes) -> str:
-    """A name from a part's header. Old clients send Latin-1 or worse; what is no UTF-8 is replaced."""
-    return raw.decode("utf-8", "replace")
+    """A name from a part's header. Old clients send Latin-1 or worse; what is no UTF-8 is replaced.
+
+    Browsers write quotes and line breaks as %22, %0D and %0A (HTML standard, "multipart/form-data encoding algorithm").
+    """
+    text = raw.decode("utf-8", "replace")
+    return text.replace("%22", '"').replace("%0D", "\r").replace("%0A", "\n")
