@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -20,7 +21,7 @@ from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Runtime
-from imgpro_lite.services.rate_saver import save_rate_windows, save_rate_windows_forever
+from imgpro_lite.services.housekeeping import keep_house_forever, save_rate_windows
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
@@ -32,6 +33,8 @@ from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.responses import render_error, render_http_exception
+
+log = logging.getLogger("imgpro_lite.app")
 
 # What strangers may store together where the settings say 0 (decision 22).
 STRANGERS_SHARE_OF_DISK = 0.1
@@ -125,6 +128,8 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             raise OperatorError("The processes that decode pictures do not start; the log has the details.") from error
         runtime = Runtime(
             settings=settings,
+            public_url=settings.public_url,
+            src_url=settings.src_url,
             plans=PlanTable.from_settings(settings.plans),
             allowances=_allowances(settings, data_dir),
             clock=clock,
@@ -137,7 +142,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             in_flight=in_flight,
         )
         stack.push_async_callback(save_rate_windows, runtime)
-        background = [save_rate_windows_forever(runtime), sweep_forever(runtime)]
+        background = [keep_house_forever(runtime), sweep_forever(runtime)]
         if crashed:
             background.append(remove_orphans(runtime))
         for work in background:
@@ -154,6 +159,11 @@ def _allowances(settings: Settings, data_dir: Path) -> Allowances:
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:
+    """End background work. What it had failed with is logged, and keeps nobody else from ending."""
     task.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
+    try:
         await task
+    except asyncio.CancelledError:
+        pass
+    except Exception:
+        log.exception("background work had failed")

@@ -27,6 +27,8 @@ class Runtime:
     """Everything that a request may need. Nothing of it is global."""
 
     settings: Settings
+    public_url: str
+    src_url: str
     plans: PlanTable
     allowances: Allowances
     clock: Clock

@@ -150,7 +150,7 @@ def _refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
 def _registration_closed(rt: Runtime) -> RegistrationClosed:
     return RegistrationClosed(
         "Registration is closed here. Ask the owner of this server for a key.",
-        action=Action("redirect", url=f"{rt.settings.public_url}/dashboard", label="Go to Dashboard"),
+        action=Action("redirect", url=f"{rt.public_url}/dashboard", label="Go to Dashboard"),
     )
 
 

@@ -134,14 +134,14 @@ def _upgrade(rt: Runtime, team: Team, target: Plan | None) -> Action | None:
     token = rt.links.sign(links.UPGRADE, {"team": team.id, "plan": target.name})
     uploads = "unlimited" if target.uploads_limit is None else f"{target.uploads_limit:,}"
     label = f"Upgrade to {target.label} (${target.price_usd_per_month}/mo) for {uploads} uploads"
-    return Action("upgrade", url=f"{rt.settings.public_url}/upgrade/{target.name}?t={token}", label=label)
+    return Action("upgrade", url=f"{rt.public_url}/upgrade/{target.name}?t={token}", label=label)
 
 
 def verify_resend_url(rt: Runtime, email: str) -> str:
     """A signed page that mails an address its verification link again (decision 9)."""
-    return f"{rt.settings.public_url}/verify/resend?t={rt.links.sign(links.VERIFY_RESEND, {'email': email})}"
+    return f"{rt.public_url}/verify/resend?t={rt.links.sign(links.VERIFY_RESEND, {'email': email})}"
 
 
 def register_url(rt: Runtime) -> str:
     """The page that says how to get a key."""
-    return f"{rt.settings.public_url}/api/quick-start"
+    return f"{rt.public_url}/api/quick-start"

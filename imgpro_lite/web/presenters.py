@@ -10,16 +10,16 @@ from imgpro_lite.services.limits import register_url
 
 def present_fixed(rt: Runtime, media: Media, *, owner: bool) -> dict[str, Any]:
     """The fixed fields of an image. `owner`: whether its own team is asking."""
-    settings = rt.settings
+    display = media.display.value
     shown: dict[str, Any] = {
         "id": media.id,
         "name": media.name,
-        "url": f"{settings.public_url}/{media.id}",
-        "src": f"{settings.src_url}/{media.team_hash}/{media.id}.{media.display}",
+        "url": f"{rt.public_url}/{media.id}",
+        "src": f"{rt.src_url}/{media.team_hash}/{media.id}.{display}",
         "width": media.width,
         "height": media.height,
         "filesize": media.filesize_bytes,
-        "extension": str(media.display),
+        "extension": display,
         "editable": media.editable,
         "tags": list(media.tags),
         "namespace": media.namespace,
@@ -43,8 +43,9 @@ def present_media(rt: Runtime, media: Media, *, owner: bool) -> dict[str, Any]:
 
 def present_item(rt: Runtime, media: Media) -> dict[str, Any]:
     """An image in a list, for its own team: the contract's fields, without metadata."""
-    fixed = present_fixed(rt, media, owner=True)
-    return {name: value for name, value in fixed.items() if name not in ("extension", "editable")}
+    shown = present_fixed(rt, media, owner=True)
+    del shown["extension"], shown["editable"]
+    return shown
 
 
 def present_upload(rt: Runtime, media: Media) -> dict[str, Any]:

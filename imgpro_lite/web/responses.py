@@ -17,6 +17,8 @@ from imgpro_lite.web.requests import runtime
 
 _HEADER_NAMES = re.compile(r"[A-Za-z0-9-]+(?:\s*,\s*[A-Za-z0-9-]+)*")
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+
 log = logging.getLogger("imgpro_lite.web")
 
 
@@ -29,7 +31,7 @@ class JsonAnswer(Response):
         super().__init__(content, status_code, {"Cache-Control": "no-store", **(headers or {})})
 
     def render(self, content: Any) -> bytes:
-        return json.dumps(content, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode()
+        return _ENCODER.encode(content).encode()
 
 
 def set_standing(request: Request, standing: Standing) -> None:

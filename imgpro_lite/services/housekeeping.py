@@ -1,0 +1,36 @@
+"""What is done once a second: the attempts of rate limits are saved (decision 19), the database's log is folded."""
+
+import asyncio
+import logging
+import sqlite3
+
+from imgpro_lite.errors import ImgProError
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.store import account_rows
+
+log = logging.getLogger("imgpro_lite.housekeeping")
+
+EVERY_SECONDS = 1
+FORGET_EVERY_ROUNDS = 60
+
+
+async def save_rate_windows(rt: Runtime) -> None:
+    """Write the windows that changed since the last time."""
+    rows = rt.rate_windows.take_unsaved()
+    if rows:
+        await rt.db.write(lambda tx: account_rows.replace_rate_windows(tx.conn, rows, tx.now))
+
+
+async def keep_house_forever(rt: Runtime) -> None:
+    """Run until cancelled. A failure is logged: counts in memory still hold, and the next round tries again."""
+    rounds = 0
+    while True:
+        await asyncio.sleep(EVERY_SECONDS)
+        try:
+            await save_rate_windows(rt)
+            await rt.db.checkpoint()
+        except (ImgProError, sqlite3.Error, OSError):
+            log.warning("saving the attempts of rate limits or folding the log failed", exc_info=True)
+        rounds += 1
+        if rounds % FORGET_EVERY_ROUNDS == 0:
+            rt.rate_windows.forget_ended(rt.clock.now())
