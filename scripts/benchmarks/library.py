@@ -109,7 +109,7 @@ def _batches(client: Client) -> Iterator[Row]:
         client.request(
             "PATCH", "/v1/media/batch", {"ids": ids, "update": {"tags": f"round{number % 2}", "tag_mode": mode}}
         )[1]
-        for number in range(50)
+        for number in range(200)
         for mode in ("add", "remove")
     ]
     yield from _percentiles(f"batch update of {BATCH} images", times, 60, 60)
