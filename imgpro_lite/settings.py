@@ -251,6 +251,3 @@ class Settings(Section):
     def src_url(self) -> str:
         """Base address of image bytes, without a trailing slash."""
         return self.server.src_url or self.public_url
-
-
-TrustedNetworks = tuple[IPv4Network | IPv6Network, ...]
