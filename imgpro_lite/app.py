@@ -28,7 +28,7 @@ from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets, operator_errors
+from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets, mark_running, operator_errors
 from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
@@ -107,13 +107,12 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     async with contextlib.AsyncExitStack() as stack:
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
+        crashed = stack.enter_context(mark_running(data_dir))
         blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
         cache = VariantCache(data_dir, settings.cache.max_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)
-        # A clean end folds the log into the database; one that is still there was left by a crash.
-        crashed = (data_dir / f"{DATABASE_NAME}-wal").exists()
         db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))

@@ -39,6 +39,7 @@ RESERVED = frozenset(_RESERVED_WORDS.split())
 
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
+_COMPACT_DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
 _TTL = re.compile(r"([0-9]{1,12})([mhdw]?)")
 _TTL_UNIT_SECONDS = {"": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 # Marks that turn the direction of the text around them (Unicode TR 9), so that "gpj.exe" can pose as "exe.jpg".
@@ -156,7 +157,8 @@ def check_date(value: Any) -> int:
         raise ValueError("must be an ISO 8601 date or Unix time in whole seconds")
     text = str(value).strip() if isinstance(value, str) or abs(value) < 10**18 else ""
     try:
-        if _INTEGER.fullmatch(text):
+        # As text, eight digits that are a day of our times are that day and not a second of 1970.
+        if _INTEGER.fullmatch(text) and not (isinstance(value, str) and _COMPACT_DATE.fullmatch(text)):
             seconds = int(text)
         else:
             date = datetime.fromisoformat(text)

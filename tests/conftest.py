@@ -63,11 +63,14 @@ def clock() -> FakeClock:
 
 @pytest.fixture
 def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
-    """Start a server with settings of the test's own: `start(limits={"file_mb": 1})`. Again for a restart."""
+    """Start a server with settings of the test's own: `start(limits={"file_mb": 1})`. Again for a restart,
+    with `crashed` as after a kill -9."""
     with ExitStack() as stack:
 
-        def start_server(**sections: Any) -> Api:
+        def start_server(*, crashed: bool = False, **sections: Any) -> Api:
             stack.close()
+            if crashed:
+                (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
             imaging = {"workers": 1, **sections.pop("imaging", {})}
             settings = Settings.model_validate({"data_dir": tmp_path / "data", "imaging": imaging, **sections})
             client = stack.enter_context(TestClient(create_app(settings, clock), raise_server_exceptions=False))

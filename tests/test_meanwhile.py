@@ -116,14 +116,33 @@ def test_a_file_that_a_crash_left_without_a_row_is_removed_after_the_next_start(
     orphan = api.data_dir / "blobs" / "ab" / "cd" / ("abcd" + "0" * 60)
     orphan.parent.mkdir(parents=True)
     orphan.write_bytes(b"never acknowledged")
-    api = start()  # after a clean end nothing is looked for
-    assert orphan.exists()
-    with closing(sqlite3.connect(api.data_dir / "imgpro.db")) as held:
-        held.execute("SELECT count(*) FROM media").fetchone()  # keeps the log, as a crash does
-        api = start()
-        for _ in range(200):
-            if not orphan.exists():
-                break
-            assert api.client.get("/healthz").status_code == 200
+    api = start()
+    assert orphan.exists()  # after a clean end nothing is looked for
+    api = start(crashed=True)
+    for _ in range(200):
+        if not orphan.exists():
+            break
+        assert api.client.get("/healthz").status_code == 200
     assert not orphan.exists()
     assert api.fetch(kept["src"]).content == PICTURE
+
+
+@pytest.mark.parametrize("query", ["?ids=&namespace=ns-1", "?namespace=ns-1&ids=", "?namespace="])
+def test_ids_that_came_out_empty_never_mean_a_namespace(api: Api, query: str) -> None:
+    key = api.new_key()
+    image = api.upload(PICTURE, key, namespace="ns-1").json()
+    check_refusal(api.client.delete(f"/v1/media/batch{query}", headers=key), 422, "validation_error")
+    for body in ({"ids": None, "namespace": "ns-1"}, {"ids": [], "namespace": "ns-1"}, {"ids": None}):
+        answer = api.client.request("DELETE", "/v1/media/batch", headers=key, json=body)
+        check_refusal(answer, 422, "validation_error")
+    assert api.client.get(f"/v1/media/{image['id']}", headers=key).status_code == 200
+
+
+def test_a_patch_without_a_body_changes_nothing(api: Api) -> None:
+    key = api.new_key()
+    image = api.upload(PICTURE, key).json()
+    assert api.client.patch(f"/v1/media/{image['id']}", headers=key).json() == image
+
+
+def test_a_day_in_compact_form_is_that_day(api: Api) -> None:
+    assert api.upload(PICTURE, api.new_key(), date="20250615").json()["date"] == 1749945600

@@ -144,7 +144,7 @@ def test_the_local_server_is_the_one_of_the_configuration(server: Running, key: 
     assert len(images_of(server, key)) == 1
 
 
-@pytest.mark.parametrize("address", ["localhost:4647", "ftp://localhost", "//x"])
+@pytest.mark.parametrize("address", ["localhost:4647", "ftp://localhost", "//x", "http://", "http://host:abc"])
 def test_an_address_that_is_none(tmp_path: Path, folder: Path, address: str) -> None:
     ended = run(tmp_path, "upload", str(folder / "a.png"), "--server", address)
     assert (ended.returncode, ended.stdout) == (1, "")

@@ -154,7 +154,17 @@ def test_the_default_name_is_that_of_the_file(shared: Api, filename: str | bytes
     assert image["name"] == name
     assert image["src"].endswith(f"/{image['id']}.png")
     files = {path.name for path in shared.data_dir.iterdir()}
-    assert files <= {"blobs", "cache", "tmp", "imgpro.db", "imgpro.db-shm", "imgpro.db-wal", "lock", "secret"}
+    assert files <= {
+        "blobs",
+        "cache",
+        "tmp",
+        "imgpro.db",
+        "imgpro.db-shm",
+        "imgpro.db-wal",
+        "lock",
+        "running",
+        "secret",
+    }
 
 
 @pytest.mark.parametrize("name", ["", " ", "\u202e"])

@@ -17,6 +17,7 @@ from imgpro_lite.cli.offline import (
     transaction,
 )
 from imgpro_lite.cli.options import configuration_options
+from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services import moderation
 from imgpro_lite.services.moderation import Listed
@@ -54,7 +55,9 @@ def list_(
     settings = settings_for_command(config_path, data_dir)
     require_database(settings)
     with open_library(settings) as conn:
-        found = moderation.list_images(conn, email=email, namespace=namespace, deleted=deleted, limit=limit)
+        found = moderation.list_images(
+            conn, email=email, namespace=namespace, deleted=deleted, limit=limit, now=Clock().now()
+        )
     if as_json:
         click.echo(json.dumps([_listed_json(item) for item in found], ensure_ascii=False))
         return
@@ -87,13 +90,13 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
     require_database(settings)
     if not purge:
         with transaction(settings) as tx:
-            for media_id in media_ids:
+            for media_id in dict.fromkeys(media_ids):
                 moderation.delete_image(tx, media_id)
         days = settings.storage.grace_days
         click.echo(f"Deleted {len(media_ids)}. For {days} days `imgpro-lite media restore` brings them back.")
         return
     with transaction(settings) as tx:
-        for media_id in media_ids:
+        for media_id in dict.fromkeys(media_ids):
             moderation.purge_image(tx, media_id)
     _purge_files(settings)
     click.echo(f"Deleted {len(media_ids)} for good.")
@@ -107,7 +110,7 @@ def restore(config_path: Path | None, data_dir: Path | None, media_ids: tuple[st
     settings = settings_for_command(config_path, data_dir)
     require_database(settings)
     with transaction(settings) as tx:
-        restored = [moderation.restore_image(tx, media_id) for media_id in media_ids]
+        restored = [moderation.restore_image(tx, media_id) for media_id in dict.fromkeys(media_ids)]
     for item in restored:
         notes = []
         if item.dropped_external_id is not None:

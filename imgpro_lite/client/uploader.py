@@ -4,7 +4,7 @@ import hashlib
 import os
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import Future, ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -54,6 +54,15 @@ class Target:
     server: str
     key: str | None
     fields: dict[str, str]
+
+
+def is_server_address(text: str) -> bool:
+    """Whether this is an http(s) address with a host."""
+    try:
+        url = httpx2.URL(text)
+    except httpx2.InvalidURL:
+        return False
+    return url.scheme in ("http", "https") and bool(url.host)
 
 
 def find_files(paths: list[Path], *, recursive: bool) -> tuple[list[Path], list[Result]]:
@@ -119,12 +128,22 @@ class Uploader:
         """The result of each file, as it is there. When the caller stops, or the server refuses in a way that holds
         for every file, those under way are the last."""
         with self._client, ThreadPoolExecutor(self._parallel) as pool:
+            futures: list[Future[Result | None]] = []
+            told: set[Future[Result | None]] = set()
             try:
                 self._present = self._find_present(len(files))
-                for future in as_completed([pool.submit(self._upload, path) for path in files]):
-                    result = future.result()
-                    if result is not None:
+                futures += [pool.submit(self._upload, path) for path in files]
+                for future in as_completed(futures):
+                    told.add(future)
+                    if (result := future.result()) is not None:
                         yield result
+            except KeyboardInterrupt:
+                self._stopped.set()
+                pool.shutdown(cancel_futures=True)
+                for future in futures:  # those that were under way have ended by now, and the server has their images
+                    if future not in told and not future.cancelled() and (result := future.result()) is not None:
+                        yield result
+                raise
             finally:
                 self._stopped.set()
                 pool.shutdown(cancel_futures=True)
@@ -141,7 +160,7 @@ class Uploader:
         for _ in range(files if self._target.key else 0):
             try:
                 answer = self._client.get("/v1/media", params=query)
-            except httpx2.TransportError:
+            except httpx2.RequestError:
                 break
             page = _body(answer)
             if answer.status_code != 200 or not isinstance(page.get("items"), list):
@@ -170,7 +189,7 @@ class Uploader:
                 answer = self._send(path, external_id)
             except OSError as failure:
                 return Result(path, Outcome.FAILED, error=failure.strerror or str(failure))
-            except httpx2.TransportError as failure:
+            except httpx2.RequestError as failure:
                 error = f"{self._target.server} cannot be reached: {failure or type(failure).__name__}"
                 ends_all = isinstance(failure, httpx2.ConnectError)
                 if external_id or isinstance(failure, httpx2.ConnectError):

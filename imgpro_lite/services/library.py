@@ -30,10 +30,11 @@ class Page:
 
 async def list_media(rt: Runtime, caller: Caller, query: ListFields) -> Page:
     """A team's images, newest first. Raises ValidationFailed for a cursor that is not of this list."""
-    filter_ = MediaFilter(query.namespace, tuple(sorted(query.tags or ())), query.tag_mode == "any")
+    tags = tuple(sorted(query.tags or ()))
+    filter_ = MediaFilter(query.namespace, tags, query.tag_mode == "any" and len(tags) > 1)
     after = _load_cursor(rt, caller, filter_, query.cursor) if query.cursor else None
     # One more than the page shows, to know whether there is a next one.
-    found = await rt.db.read(media_lists.list_media, caller.team.id, filter_, after, query.limit + 1, rt.clock.now())
+    found = await rt.db.scan(media_lists.list_media, caller.team.id, filter_, after, query.limit + 1, rt.clock.now())
     items = found[: query.limit]
     more = len(found) > query.limit
     return Page(items, _make_cursor(rt, caller, filter_, items[-1]) if more else None)

@@ -20,18 +20,18 @@ class Listed:
 
 
 def list_images(
-    conn: sqlite3.Connection, *, email: str | None, namespace: str | None, deleted: bool, limit: int
+    conn: sqlite3.Connection, *, email: str | None, namespace: str | None, deleted: bool, limit: int, now: int
 ) -> list[Listed]:
     """Images of all teams or of one address, newest first; the deleted ones only when they are asked for."""
     if not all(is_text(text or "") for text in (email, namespace)):
         return []
     email = email and email.strip().lower()  # as addresses are stored
-    return [Listed(*row) for row in media_lists.list_all(conn, email, namespace, deleted=deleted, limit=limit)]
+    return [Listed(*row) for row in media_lists.list_all(conn, email, namespace, deleted=deleted, limit=limit, now=now)]
 
 
 def delete_image(tx: Tx, media_id: str) -> Media:
     """Mark an image as deleted. Raises OperatorError."""
-    media = media_rows.find_media(tx.conn, media_id, tx.now) if is_text(media_id) else None
+    media = media_rows.find_undeleted(tx.conn, media_id) if is_text(media_id) else None
     if media is None:
         raise OperatorError(f"There is no image {media_id!r}, or it is deleted already.")
     media_rows.mark_deleted(tx.conn, [media.seq], tx.now)
@@ -56,7 +56,7 @@ class Restored:
 
 def restore_image(tx: Tx, media_id: str) -> Restored:
     """Bring a deleted image back. Quota is not checked. Raises OperatorError."""
-    media = media_rows.find_deleted(tx.conn, media_id) if is_text(media_id) else None
+    media = _find_gone(tx, media_id) if is_text(media_id) else None
     if media is None:
         raise OperatorError(f"There is no deleted image {media_id!r}. `imgpro-lite media list --deleted` shows them.")
     wanted = media.external_id
@@ -67,6 +67,14 @@ def restore_image(tx: Tx, media_id: str) -> Restored:
         dropped_external_id=wanted if taken else None,
         expiry_lifted=restored.expires_at != media.expires_at,
     )
+
+
+def _find_gone(tx: Tx, media_id: str) -> Media | None:
+    """An image that was deleted, or whose time is over although the sweep has not come yet."""
+    unswept = media_rows.find_undeleted(tx.conn, media_id)
+    if unswept is not None and unswept.expires_at is not None and unswept.expires_at <= tx.now:
+        return unswept
+    return media_rows.find_deleted(tx.conn, media_id)
 
 
 def _is_taken(tx: Tx, team_id: int, external_id: str) -> bool:

@@ -6,6 +6,7 @@ cache/        variants; may be emptied at any time
 tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them
 lock          held by the running server
+running       there while a server runs; one that finds it knows that the last one crashed
 """
 
 import contextlib
@@ -40,6 +41,17 @@ def make_data_dir(path: Path) -> Path:
         # For its owner only: other users of the machine have no business with private images.
         directory.mkdir(mode=0o700, parents=True, exist_ok=True)
     return directory
+
+
+@contextlib.contextmanager
+def mark_running(directory: Path) -> Iterator[bool]:
+    """Leave a mark that only a clean end takes away. True when an earlier run did not end cleanly."""
+    mark = directory / "running"
+    with operator_errors(directory):
+        crashed = mark.exists()
+        mark.touch()
+    yield crashed
+    mark.unlink(missing_ok=True)
 
 
 def load_secrets(directory: Path) -> list[str]:

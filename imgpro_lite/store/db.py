@@ -24,7 +24,7 @@ from imgpro_lite.store import account_rows
 P = ParamSpec("P")
 T = TypeVar("T")
 
-READERS = 2  # reads take well under a millisecond, and a small server has one or two cores
+READERS = 3  # one for short reads, which take well under a millisecond, and two for lists: a small server has two cores
 BUSY_TIMEOUT_MS = 5_000  # an operator's command or a backup may hold the write lock for a moment
 RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
 # "imgp": marks the file as ours, in the place that SQLite keeps for this.
@@ -35,6 +35,9 @@ MMAP_BYTES = 1024 * 1024 * 1024
 FOLD_EVERY_SECONDS = 5
 PAUSE_SECONDS = 1
 CUT_LOG_BYTES = 512 * 1024 * 1024
+CUT_AGAIN_SECONDS = 60
+# Cutting the log holds the writer while it waits for readers, so it hardly waits.
+CHECKPOINT_BUSY_TIMEOUT_MS = 50
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -65,7 +68,8 @@ class Database:
         self._log_path = Path(f"{path}-wal")
         self._writer = writer
         self._checkpointer = checkpointer
-        self._written_at = self._folded_at = time.monotonic()
+        self._written_at = self._folded_at = self._cut_again_at = time.monotonic()
+        self._scans = asyncio.Semaphore(len(readers) - 1)
         self._readers = readers
         self._clock = clock
         self._free_readers: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
@@ -83,8 +87,10 @@ class Database:
             with write_transaction(conn, self._clock) as tx:
                 return function(tx, *args, **kwargs)
 
-        self._written_at = time.monotonic()
-        return await self._writer.run(transaction)
+        try:
+            return await self._writer.run(transaction)
+        finally:
+            self._written_at = time.monotonic()
 
     async def read(
         self,
@@ -107,6 +113,13 @@ class Database:
         finally:
             self._free_readers.put_nowait(reader)
 
+    async def scan(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """`read`, for what may take long: one reader is always left for short reads."""
+        async with self._scans:
+            return await self.read(function, *args, **kwargs)
+
     async def checkpoint(self) -> None:
         """Fold the write-ahead log into the file, beside the writer and not in one of its commits. For every second.
 
@@ -119,8 +132,11 @@ class Database:
         if self._written_at < self._folded_at or not is_due:
             return
         self._folded_at = now
-        mode = "TRUNCATE" if self._log_path.stat().st_size > CUT_LOG_BYTES else "PASSIVE"
-        await self._checkpointer.run(lambda conn: conn.execute(f"PRAGMA wal_checkpoint({mode})").fetchall())
+        cut = self._log_path.stat().st_size > CUT_LOG_BYTES and now > self._cut_again_at
+        mode = "TRUNCATE" if cut else "PASSIVE"
+        rows = await self._checkpointer.run(lambda conn: conn.execute(f"PRAGMA wal_checkpoint({mode})").fetchall())
+        if cut and rows[0][0]:  # somebody reads an old state, a backup for example
+            self._cut_again_at = now + CUT_AGAIN_SECONDS
 
     async def close(self) -> None:
         """Close every connection. The last one folds the write-ahead log into the file."""
@@ -151,6 +167,8 @@ async def open_database(path: Path, clock: Clock) -> AsyncIterator[Database]:
             await writer.run(migrate, clock)
             await writer.run(lambda conn: conn.execute("PRAGMA wal_autocheckpoint = 0").fetchall())
             checkpointer = await connect()
+            busy_timeout = f"PRAGMA busy_timeout = {CHECKPOINT_BUSY_TIMEOUT_MS}"
+            await checkpointer.run(lambda conn: conn.execute(busy_timeout).fetchall())
             readers = [await connect(read_only=True) for _ in range(READERS)]
         except BaseException:
             for connection in connections:

@@ -152,14 +152,15 @@ def _has_tag(walked: str, tag: str) -> str:
 
 
 def list_all(
-    conn: sqlite3.Connection, email: str | None, namespace: str | None, *, deleted: bool, limit: int
+    conn: sqlite3.Connection, email: str | None, namespace: str | None, *, deleted: bool, limit: int, now: int
 ) -> list[tuple[Media, str | None, int | None]]:
     """(image, its team's address, when it was deleted) of every team, newest first, for the operator."""
     columns = ", ".join(f"media.{column}" for column in COLUMNS)
     rows = conn.execute(
         f"SELECT {columns}, teams.email, media.deleted_at FROM media JOIN teams ON teams.id = media.team_id "
-        "WHERE (media.deleted_at IS NOT NULL) = :deleted AND (:email IS NULL OR teams.email = :email) "
+        "WHERE (media.deleted_at IS NOT NULL OR coalesce(media.expires_at <= :now, FALSE)) = :deleted "
+        "AND (:email IS NULL OR teams.email = :email) "
         "AND (:namespace IS NULL OR media.namespace = :namespace) ORDER BY media.seq DESC LIMIT :limit",
-        {"deleted": deleted, "email": email, "namespace": namespace, "limit": limit},
+        {"deleted": deleted, "email": email, "namespace": namespace, "limit": limit, "now": now},
     )
     return [(media_from_row(row[:-2]), row[-2], row[-1]) for row in rows]

@@ -187,6 +187,12 @@ def mark_restored(conn: sqlite3.Connection, media: Media, now: int) -> Media:
     return media_from_row(row)
 
 
+def find_undeleted(conn: sqlite3.Connection, media_id: str) -> Media | None:
+    """An image that nobody has deleted, also one that has expired and is not swept yet."""
+    row = conn.execute(f"SELECT {_COLUMNS} FROM media WHERE id = ? AND deleted_at IS NULL", (media_id,)).fetchone()
+    return media_from_row(row) if row else None
+
+
 def find_deleted(conn: sqlite3.Connection, media_id: str) -> Media | None:
     """An image that was deleted or has expired, and whose bytes are still there."""
     row = conn.execute(f"SELECT {_COLUMNS} FROM media WHERE id = ? AND deleted_at IS NOT NULL", (media_id,)).fetchone()

@@ -25,7 +25,7 @@ async def list_media(request: Request) -> JsonAnswer:
     """GET /v1/media"""
     rt = runtime(request)
     caller = await get_caller(request, Ability.READ)
-    query = parse(ListFields, query_values(request, ListFields.model_fields, joined="tags"))
+    query = parse(ListFields, *query_values(request, ListFields.model_fields, joined="tags"))
     page = await library.list_media(rt, caller, query)
     items = [present_item(rt, item) for item in page.items]
     return JsonAnswer({"items": items, "cursor": page.cursor, "has_more": page.cursor is not None})
@@ -43,7 +43,7 @@ async def update_media(request: Request) -> JsonAnswer:
     """PATCH /v1/media/{id}"""
     rt = runtime(request)
     caller = await get_caller(request, Ability.WRITE)
-    changes = parse_with_metadata(PatchFields, await read_json_object(request))
+    changes = parse_with_metadata(PatchFields, await read_json_object(request, empty_ok=True))
     changed = await library.update_media(rt, caller, request.path_params["media_id"], changes)
     return JsonAnswer(present_media(rt, changed, owner=True))
 
@@ -67,7 +67,8 @@ async def delete_batch(request: Request) -> JsonAnswer:
     rt = runtime(request)
     caller = await get_caller(request, Ability.WRITE)
     fields = parse(BatchDeleteFields, await _read_body_or_query(request))
-    if (fields.ids is None) == (fields.namespace is None):
+    # By what was sent: ids that came out empty must never mean the whole namespace beside them.
+    if len(fields.model_fields_set) != 1 or (fields.ids is None and fields.namespace is None):
         raise ValidationFailed({"ids": ["give either ids or a namespace"]})
     if fields.namespace is not None:
         deleted = await library.delete_namespace(rt, caller, fields.namespace)
@@ -78,9 +79,13 @@ async def delete_batch(request: Request) -> JsonAnswer:
 
 async def _read_body_or_query(request: Request) -> dict[str, Any]:
     """The JSON body, or the query for clients that cannot send a body with DELETE (decision 39). Not both."""
-    query: dict[str, Any] = dict(query_values(request, BatchDeleteFields.model_fields, joined="ids"))
+    query: dict[str, Any] = {
+        name: ",".join(request.query_params.getlist(name))
+        for name in ("ids", "namespace")
+        if name in request.query_params
+    }
     if "ids" in query:
-        query["ids"] = query["ids"].split(",")
+        query["ids"] = [id_ for id_ in query["ids"].split(",") if id_]
     body = await read_json_object(request, empty_ok=True)
     if query and body:
         raise ValidationFailed({"ids": ["were given in the query and in the body; one is enough"]})

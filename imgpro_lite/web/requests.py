@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from imgpro_lite.errors import BadRequest, Unauthorized, ValidationFailed
+from imgpro_lite.errors import BadRequest, Unauthorized
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts
@@ -100,8 +100,8 @@ def rate_subject(address: str) -> str:
     return str(parsed) if parsed else address
 
 
-def query_values(request: Request, names: Iterable[str], *, joined: str) -> dict[str, str]:
-    """The known parameters of the query that are not empty. `joined` may be repeated. Raises ValidationFailed."""
+def query_values(request: Request, names: Iterable[str], *, joined: str) -> tuple[dict[str, str], dict[str, list[str]]]:
+    """The known parameters of the query that are not empty, and what is wrong with some. `joined` may be repeated."""
     values: dict[str, str] = {}
     repeated: dict[str, list[str]] = {}
     for name in names:
@@ -110,9 +110,7 @@ def query_values(request: Request, names: Iterable[str], *, joined: str) -> dict
             repeated[name] = ["was given more than once"]
         elif given:
             values[name] = ",".join(given)
-    if repeated:
-        raise ValidationFailed(repeated)
-    return values
+    return values, repeated
 
 
 async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[str, Any]:

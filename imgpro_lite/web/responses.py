@@ -15,7 +15,7 @@ from imgpro_lite.services.limits import Standing
 from imgpro_lite.web.presenters import present_fixed, present_media
 from imgpro_lite.web.requests import runtime
 
-_HEADER_NAMES = re.compile(r"[A-Za-z0-9-]+(?:\s*,\s*[A-Za-z0-9-]+)*")
+_HEADER_NAMES = re.compile(r"[\w!#$%&'+.^`|~-]+(?:\s*,\s*[\w!#$%&'+.^`|~-]+)*", re.ASCII)
 
 log = logging.getLogger("imgpro_lite.web")
 
