@@ -74,8 +74,13 @@ def plan_walk(conn: sqlite3.Connection, team_id: int, filter_: MediaFilter) -> W
         return None
     values |= {f"tag{number}": tag_id for number, tag_id in enumerate(tags)}
     tag_cost = sum(tags.values()) if filter_.any_tag else min(tags.values())
-    if filter_.namespace is not None and _count_namespace(conn, team_id, filter_.namespace) < tag_cost:
-        return Walk(_walk_media(filter_.namespace, _tag_conditions("media", len(tags), filter_.any_tag)), values)
+    if filter_.namespace is not None:
+        namespace_cost = _count_namespace(conn, team_id, filter_.namespace)
+        costs = sorted([namespace_cost, tag_cost])
+        if not filter_.any_tag and costs[1] <= costs[0] * LOOK_UP_COST:
+            return Walk(_merge_namespace(filter_.namespace, len(tags)), values)
+        if namespace_cost < tag_cost:
+            return Walk(_walk_media(filter_.namespace, _tag_conditions("media", len(tags), filter_.any_tag)), values)
     in_namespace = [_NAMESPACE_CONDITION] if filter_.namespace is not None else []
     if filter_.any_tag:
         return Walk(_walk_any_tag(len(tags), in_namespace), values)
@@ -107,12 +112,12 @@ _NAMESPACE_CONDITION = (
 )
 
 
-def _walk_media(namespace: str | None, conditions: list[str]) -> str:
+def _walk_media(namespace: str | None, conditions: list[str], order: str = _ORDER) -> str:
     """The team's images, or those of one namespace, in list order."""
     wanted = ["team_id = :team_id", "deleted_at IS NULL", _AFTER, *conditions]
     if namespace is not None:
         wanted.insert(1, "namespace = :namespace")
-    return f"SELECT sort_at, seq FROM media WHERE {' AND '.join(wanted)} {_ORDER}"
+    return f"SELECT sort_at, seq FROM media WHERE {' AND '.join(wanted)} {order}"
 
 
 def _walk_tag(tag: str, conditions: list[str], order: str = _ORDER) -> str:
@@ -130,6 +135,13 @@ def _walk_all_tags(images: list[int], conditions: list[str]) -> str:
     if len(images) < 2 or images[1] > images[0] * LOOK_UP_COST:
         return _walk_tag(":tag0", [*others, *conditions])
     merged = [_walk_tag(":tag0", [*others[1:], *conditions], order=""), _walk_tag(":tag1", [], order="")]
+    return f"{' INTERSECT '.join(merged)} {_ORDER}"
+
+
+def _merge_namespace(namespace: str, tags: int) -> str:
+    """The images of a namespace that have every tag, when the rarest tag is about as rare as the namespace."""
+    others = [_has_tag("walked", f":tag{number}") for number in range(1, tags)]
+    merged = [_walk_tag(":tag0", others, order=""), _walk_media(namespace, [], order="")]
     return f"{' INTERSECT '.join(merged)} {_ORDER}"
 
 
