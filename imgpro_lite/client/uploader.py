@@ -151,7 +151,7 @@ class Uploader:
     def _find_present(self, files: int) -> dict[str, dict[str, Any]]:
         """Images that the server has, by external_id, so that their bytes need not be sent again to hear a 409.
 
-        What cannot be found out, or not with fewer requests than there are files, is left to the 409.
+        What cannot be found out, or only with more requests than there are files, is left to the 409.
         """
         present: dict[str, dict[str, Any]] = {}
         query = {"limit": str(PAGE_IMAGES)} | {

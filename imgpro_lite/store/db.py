@@ -121,7 +121,7 @@ class Database:
             return await self.read(function, *args, **kwargs)
 
     async def checkpoint(self) -> None:
-        """Fold the write-ahead log into the file, beside the writer and not in one of its commits. For every second.
+        """Fold the write-ahead log into the file, beside the writer, not in its commits. Called every second.
 
         Both compete for the disk, so a commit that meets it takes a tenth of a second in a large library. Therefore it
         waits for a pause, or at most FOLD_EVERY_SECONDS. While others write all the time the log is never quite folded;
