@@ -20,7 +20,7 @@ from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
-from imgpro_lite.runtime import Allowances, Runtime
+from imgpro_lite.runtime import Allowances, Maker, Runtime
 from imgpro_lite.services.housekeeping import keep_house_forever, save_rate_windows
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
@@ -28,7 +28,15 @@ from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets, mark_running, operator_errors
+from imgpro_lite.store.data_dir import (
+    CACHE_NAME,
+    DATABASE_NAME,
+    INTERMEDIATES_NAME,
+    hold_data_dir,
+    load_secrets,
+    mark_running,
+    operator_errors,
+)
 from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
@@ -109,10 +117,12 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
         crashed = stack.enter_context(mark_running(data_dir))
         blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
-        cache = VariantCache(data_dir, settings.cache.max_mb * BYTES_PER_MB)
+        cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
+        intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)
+            await asyncio.to_thread(intermediates.prepare)
         db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
@@ -135,7 +145,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             links=Links(load_secrets(data_dir)),
             db=db,
             blobs=blobs,
-            cache=cache,
+            maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
             rate_windows=rate_windows,
             in_flight=in_flight,
