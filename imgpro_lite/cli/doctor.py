@@ -54,7 +54,7 @@ def _show_formats(report: Report) -> None:
 def _show_libraries(report: Report) -> None:
     table = Table("Library", "Version", "Part of", box=None)
     for library in report.libraries:
-        table.add_row(library.name, library.version or "unknown", library.inside or "")
+        table.add_row(library.name, library.version or "not found", library.inside or "")
     print_table(table)
     click.echo(
         "  libvips has its own JPEG, PNG, WebP, GIF, AVIF, TIFF and SVG codecs, which do not tell their versions."
