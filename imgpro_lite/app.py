@@ -147,7 +147,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             plans=PlanTable.from_settings(settings.plans),
             allowances=_allowances(settings, data_dir),
             clock=clock,
-            links=Links(load_secrets(data_dir)),
+            links=Links(load_secrets(data_dir), clock),
             db=db,
             blobs=blobs,
             maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),

@@ -4,7 +4,9 @@ import hashlib
 from collections.abc import Sequence
 from typing import Any
 
-from itsdangerous import BadData, URLSafeSerializer, URLSafeTimedSerializer
+from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeSerializer, URLSafeTimedSerializer
+
+from imgpro_lite.clock import Clock
 
 # One salt for each purpose, so that a link for one can never serve another (itsdangerous, "The Salt").
 UPGRADE = "imgpro-lite.upgrade"
@@ -16,29 +18,68 @@ CURSOR = "imgpro-lite.cursor"
 _SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 
 
+# How long a link that was mailed or given out can be used; the issue of a new one is a click away.
+LINK_SECONDS = 7 * 86_400
+
+
 class InvalidLink(Exception):
     """The token was not made by this server for this purpose, or is too old."""
+
+
+class ExpiredLink(InvalidLink):
+    """The token is ours and for this purpose, but too old. `payload` is what it said."""
+
+    def __init__(self, payload: dict[str, Any]) -> None:
+        super().__init__()
+        self.payload = payload
+
+
+class _Signer(TimestampSigner):
+    """Takes the time from the server's clock, so that links age with everything else (decision 50)."""
+
+    def __init__(self, *args: Any, clock: Clock, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._clock = clock
+
+    def get_timestamp(self) -> int:
+        """Unix time in whole seconds."""
+        return self._clock.now()
 
 
 class Links:
     """Makes and checks tokens. The newest secret, the last one, signs; older ones still verify."""
 
-    def __init__(self, secrets: Sequence[str]) -> None:
+    def __init__(self, secrets: Sequence[str], clock: Clock) -> None:
+        self._secrets = list(secrets)
+        self._clock = clock
+
+    def rotate(self, secrets: Sequence[str]) -> None:
+        """Take up the secrets after the operator has changed them."""
         self._secrets = list(secrets)
 
     def sign(self, purpose: str, payload: dict[str, Any]) -> str:
         """A token that is safe in a URL's query."""
         return str(self._serializer(purpose).dumps(payload))
 
-    def load(self, purpose: str, token: str, max_age_seconds: int) -> dict[str, Any]:
-        """The payload of a token. Raises InvalidLink."""
+    def load(self, purpose: str, token: str, max_age_seconds: int = LINK_SECONDS) -> dict[str, Any]:
+        """The payload of a token. Raises ExpiredLink when it is only too old, else InvalidLink."""
         try:
             payload = self._serializer(purpose).loads(token, max_age=max_age_seconds)
+        except SignatureExpired as error:
+            raise self._expired(purpose, error) from error
         except BadData as error:
             raise InvalidLink from error
         if not isinstance(payload, dict):
             raise InvalidLink
         return payload
+
+    def _expired(self, purpose: str, error: SignatureExpired) -> InvalidLink:
+        """Too old, or from the future: then the clock was set back, or nobody can say how old it is."""
+        assert error.date_signed is not None
+        assert error.payload is not None
+        if error.date_signed.timestamp() > self._clock.now():
+            return InvalidLink()
+        return ExpiredLink(self._sealer(purpose).load_payload(error.payload))
 
     def seal(self, purpose: str, payload: dict[str, Any]) -> str:
         """A token that never ends, and of which there is exactly one for a payload."""
@@ -56,10 +97,11 @@ class Links:
 
     def _spellings(self, purpose: str, payload: dict[str, Any]) -> list[str]:
         """The token as each secret would sign it: base64 has several spellings of its last character."""
-        return [Links([secret]).seal(purpose, payload) for secret in self._secrets]
+        return [Links([secret], self._clock).seal(purpose, payload) for secret in self._secrets]
 
     def _sealer(self, purpose: str) -> URLSafeSerializer:
         return URLSafeSerializer(self._secrets, salt=purpose, signer_kwargs=_SIGNER)
 
     def _serializer(self, purpose: str) -> URLSafeTimedSerializer:
-        return URLSafeTimedSerializer(self._secrets, salt=purpose, signer_kwargs=_SIGNER)
+        kwargs = {**_SIGNER, "clock": self._clock}
+        return URLSafeTimedSerializer(self._secrets, salt=purpose, signer=_Signer, signer_kwargs=kwargs)

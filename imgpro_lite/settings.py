@@ -4,67 +4,18 @@ A limit of 0 means "no limit" and a count of 0 "choose for me", where the descri
 """
 
 import re
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, IPvAnyNetwork, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+
+from imgpro_lite.setting_types import BaseUrl, Count, Directory, Network, PlanName, Quality
 
 BYTES_PER_MB = 1024 * 1024
 SECONDS_PER_DAY = 86_400
 
-Count = Annotated[int, Field(ge=0, le=2**40)]
-Quality = Annotated[int, Field(ge=1, le=100)]
-
-
-# scheme, host (a name or an address; an IPv6 one in brackets), port, path. ASCII only, because it goes into headers.
-_BASE_URL = re.compile(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~%/-]*)?")
-_PLAN_NAME = re.compile(r"[a-z0-9-]{1,32}")
 # What people write as a path or a name never needs them, and they confuse the system calls and the log.
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
-
-
-def _check_base_url(value: str) -> str:
-    """An absolute http(s) address without query or fragment, without its trailing slash. Empty means "not set"."""
-    match = _BASE_URL.fullmatch(value)
-    if value and (not match or int(match[1] or 1) not in range(1, 65536)):
-        raise ValueError("must be an address like https://images.example.com or https://example.com/img")
-    return value.rstrip("/")
-
-
-def _check_network(value: object) -> object:
-    """One address, or a network in the form address/prefix."""
-    if isinstance(value, IPv4Network | IPv6Network):
-        return value
-    try:
-        return ip_network(str(value))
-    except ValueError:
-        raise ValueError("must be an address like 192.0.2.1 or a network like 10.0.0.0/8 or fd00::/8") from None
-
-
-def _check_plan_name(value: str) -> str:
-    """A name that fits into an address. Plan "owner" is built in: the operator's own, without limits (decision 14)."""
-    if not _PLAN_NAME.fullmatch(value):
-        raise ValueError("a plan's name is 1 to 32 characters of a-z, 0-9 and -")
-    if value == "owner":
-        raise ValueError('the plan "owner" is built in and has no limits; choose another name')
-    return value
-
-
-def _check_directory(value: object) -> object:
-    """A path; a leading ~ is the home directory, as in a shell."""
-    if value == "":
-        raise ValueError("must not be empty; the current directory is .")
-    try:
-        return str(Path(value).expanduser()) if isinstance(value, str) else value
-    except RuntimeError:  # ~name of somebody who does not exist
-        raise ValueError("names a home directory that does not exist") from None
-
-
-BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
-Directory = Annotated[Path, BeforeValidator(_check_directory)]
-Network = Annotated[IPvAnyNetwork, BeforeValidator(_check_network)]
-PlanName = Annotated[str, AfterValidator(_check_plan_name)]
 
 
 class Section(BaseModel):
@@ -207,6 +158,45 @@ class StorageSettings(Section):
     )
 
 
+class MailSettings(Section):
+    """How mail is sent. Without a host it is written to outbox/*.eml in the data directory."""
+
+    host: str = Field("", description="SMTP server. Empty: mail is written to files.")
+    port: int = Field(587, ge=1, le=65535, description="Port of the SMTP server: 587 for starttls, 465 for tls.")
+    username: str = Field("", description="Name to log in with. Empty: no login.")
+    password: str = Field("", repr=False, description="Password to log in with.")
+    tls: Literal["starttls", "tls", "none"] = Field(
+        "starttls", description="How the connection is protected; none is for a server on this machine."
+    )
+    from_: str = Field(
+        "", alias="from", max_length=320, description="Sender of mail. Empty: noreply@ the host of public_url."
+    )
+
+
+class UpgradeSettings(Section):
+    """What the button of an upgrade link does."""
+
+    mode: Literal["ask", "redirect", "apply"] = Field(
+        "ask",
+        description="ask: the request is mailed to [server] contact and listed by `imgpro-lite teams requests`. "
+        "redirect: on to url. apply: the team is on the plan at once.",
+    )
+    url: str = Field(
+        "",
+        validate_default=True,
+        description="Where redirect goes: an address with {plan}, {team} and {email} in it, each filled in.",
+    )
+
+    @field_validator("url")
+    @classmethod
+    def _check_url(cls, value: str, info: ValidationInfo) -> str:
+        if value and not value.startswith(("https://", "http://")):
+            raise ValueError("must begin with https://")
+        if info.data.get("mode") == "redirect" and not value:
+            raise ValueError("must be set in mode redirect, like https://pay.example.com/?plan={plan}&team={team}")
+        return value
+
+
 class CacheSettings(Section):
     """Resized and converted pictures, and how long others may keep them."""
 
@@ -241,6 +231,8 @@ class Settings(Section):
     imaging: ImagingSettings = ImagingSettings()
     storage: StorageSettings = StorageSettings()
     cache: CacheSettings = CacheSettings()
+    mail: MailSettings = MailSettings()
+    upgrade: UpgradeSettings = UpgradeSettings()
     plans: dict[PlanName, PlanSettings] = Field(
         DEFAULT_PLANS, min_length=1, description="What teams may use, by plan name."
     )

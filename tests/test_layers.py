@@ -29,6 +29,7 @@ LAYERS: dict[str, set[str]] = {
         "options",
         "plans",
         "rate_windows",
+        "setting_types",
         "settings",
         "single_flight",
         "strict_json",

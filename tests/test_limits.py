@@ -79,7 +79,7 @@ def test_the_upgrade_link_is_signed_for_its_purpose(start: ApiFactory) -> None:
     url = urlsplit(api.upload(PICTURE, headers).json()["action"]["url"])
     assert f"{url.scheme}://{url.netloc}{url.path}" == "https://pics.example.com/img/upgrade/pro"
     (token,) = parse_qs(url.query, strict_parsing=True)["t"]
-    ours = links.Links(load_secrets(api.data_dir))
+    ours = links.Links(load_secrets(api.data_dir), api.clock)
     assert ours.load(links.UPGRADE, token, max_age_seconds=60)["plan"] == "pro"
     for purpose in (links.VERIFY, links.VERIFY_RESEND):
         with pytest.raises(links.InvalidLink):

@@ -1,0 +1,58 @@
+"""Kinds of values that settings have, with the sentence that says what is wrong with one."""
+
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, IPvAnyNetwork
+
+Count = Annotated[int, Field(ge=0, le=2**40)]
+Quality = Annotated[int, Field(ge=1, le=100)]
+
+# scheme, host (a name or an address; an IPv6 one in brackets), port, path. ASCII only, because it goes into headers.
+_BASE_URL = re.compile(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~%/-]*)?")
+_PLAN_NAME = re.compile(r"[a-z0-9-]{1,32}")
+
+
+def _check_base_url(value: str) -> str:
+    """An absolute http(s) address without query or fragment, without its trailing slash. Empty means "not set"."""
+    match = _BASE_URL.fullmatch(value)
+    if value and (not match or int(match[1] or 1) not in range(1, 65536)):
+        raise ValueError("must be an address like https://images.example.com or https://example.com/img")
+    return value.rstrip("/")
+
+
+def _check_network(value: object) -> object:
+    """One address, or a network in the form address/prefix."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    try:
+        return ip_network(str(value))
+    except ValueError:
+        raise ValueError("must be an address like 192.0.2.1 or a network like 10.0.0.0/8 or fd00::/8") from None
+
+
+def _check_plan_name(value: str) -> str:
+    """A name that fits into an address. Plan "owner" is built in: the operator's own, without limits (decision 14)."""
+    if not _PLAN_NAME.fullmatch(value):
+        raise ValueError("a plan's name is 1 to 32 characters of a-z, 0-9 and -")
+    if value == "owner":
+        raise ValueError('the plan "owner" is built in and has no limits; choose another name')
+    return value
+
+
+def _check_directory(value: object) -> object:
+    """A path; a leading ~ is the home directory, as in a shell."""
+    if value == "":
+        raise ValueError("must not be empty; the current directory is .")
+    try:
+        return str(Path(value).expanduser()) if isinstance(value, str) else value
+    except RuntimeError:  # ~name of somebody who does not exist
+        raise ValueError("names a home directory that does not exist") from None
+
+
+BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
+Directory = Annotated[Path, BeforeValidator(_check_directory)]
+Network = Annotated[IPvAnyNetwork, BeforeValidator(_check_network)]
+PlanName = Annotated[str, AfterValidator(_check_plan_name)]
