@@ -61,6 +61,8 @@ class ApiKey:
     name: str
     abilities: frozenset[Ability]
     created_at: int
+    created_from: str | None
+    """The address that asked for it; None when the operator made it."""
     revoked_at: int | None
 
 

@@ -48,6 +48,10 @@ class PlanTable:
             return OWNER_PLAN
         return next((plan for plan in self.plans if plan.name == name), self.plans[0])
 
+    def find(self, name: str) -> Plan | None:
+        """A plan of the configuration by name, or None."""
+        return next((plan for plan in self.plans if plan.name == name), None)
+
     def has(self, name: str) -> bool:
         """Whether a team may be put on this plan."""
         return name == OWNER or any(plan.name == name for plan in self.plans)

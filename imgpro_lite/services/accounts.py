@@ -18,6 +18,7 @@ from imgpro_lite.models import ANONYMOUS_TEAM_ID, Ability, ApiKey, Caller, Team,
 from imgpro_lite.plans import Plan, PlanTable
 from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, RateLimit, refuse_exceeded
 from imgpro_lite.runtime import Runtime
+from imgpro_lite.services import mail
 from imgpro_lite.services.limits import verify_resend_url
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
@@ -91,9 +92,14 @@ async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
     email = fields.email or caller.team.email
     assert email is not None  # email_problems() has seen to it
     now = rt.clock.now()
-    per_email = RateLimit("keys_per_email", rt.settings.limits.keys_per_email_per_hour, HOUR_SECONDS)
-    refuse_exceeded([rt.rate_windows.charge(per_email, email, now)], now, "new keys for this e-mail address")
+    window = rt.rate_windows.charge(keys_per_email(rt.settings), email, now)
+    refuse_exceeded([window], now, "new keys for this e-mail address")
     return await rt.db.write(_insert_key, rt, caller, email, fields.name or DEFAULT_KEY_NAME)
+
+
+def keys_per_email(settings: Settings) -> RateLimit:
+    """How often an address may get a key, or mail about one."""
+    return RateLimit("keys_per_email", settings.limits.keys_per_email_per_hour, HOUR_SECONDS)
 
 
 def email_problems(caller: Caller, email: object) -> dict[str, list[str]]:
@@ -112,7 +118,10 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> N
         raise _registration_closed(rt)
     if own is None or not own.verified:
         _refuse_too_many_unverified(tx, rt, email)
-    return insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
+    new = insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
+    if not new.team.verified:
+        mail.queue_verification(tx, email, [new.key.key_id])
+    return new
 
 
 def _new_space(tx: Tx, email: str) -> Team:
@@ -133,7 +142,7 @@ def insert_new_key(tx: Tx, team: Team, name: str, abilities: frozenset[Ability],
         created_at=tx.now,
         created_from=created_from,
     )
-    return NewKey(secret, ApiKey(key_id, team.id, name, abilities, tx.now, None), team)
+    return NewKey(secret, ApiKey(key_id, team.id, name, abilities, tx.now, created_from, None), team)
 
 
 def _refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:

@@ -12,7 +12,7 @@ _TEAM_COLUMNS = (
 )
 _KEY_COLUMNS = (
     "api_keys.key_id, api_keys.team_id, api_keys.name, api_keys.can_read, api_keys.can_write, "
-    "api_keys.created_at, api_keys.revoked_at"
+    "api_keys.created_at, api_keys.created_from, api_keys.revoked_at"
 )
 
 
@@ -22,15 +22,21 @@ def _team(row: Sequence[object]) -> Team:
 
 
 def _api_key(row: Sequence[object]) -> ApiKey:
-    key_id, team_id, name, can_read, can_write, created_at, revoked_at = row
+    key_id, team_id, name, can_read, can_write, created_at, created_from, revoked_at = row
     abilities = {Ability.READ: can_read, Ability.WRITE: can_write}
     granted = frozenset(ability for ability, given in abilities.items() if given)
-    return ApiKey(key_id, team_id, name, granted, created_at, revoked_at)  # type: ignore[arg-type]
+    return ApiKey(key_id, team_id, name, granted, created_at, created_from, revoked_at)  # type: ignore[arg-type]
 
 
 def get_team(conn: sqlite3.Connection, team_id: int) -> Team:
     """A team that is known to exist."""
     return _team(conn.execute(f"SELECT {_TEAM_COLUMNS} FROM teams WHERE id = ?", (team_id,)).fetchone())
+
+
+def find_team(conn: sqlite3.Connection, team_id: int) -> Team | None:
+    """A team that may be gone, because it was joined to another."""
+    row = conn.execute(f"SELECT {_TEAM_COLUMNS} FROM teams WHERE id = ?", (team_id,)).fetchone()
+    return _team(row) if row else None
 
 
 def find_verified_team(conn: sqlite3.Connection, email: str) -> Team | None:
@@ -77,6 +83,11 @@ def _insert_with_unique_hash(conn: sqlite3.Connection, insert: Callable[[str], s
 def update_team_kind(conn: sqlite3.Connection, team_id: int, kind: TeamKind) -> None:
     """Make a team verified or not."""
     conn.execute("UPDATE teams SET kind = ? WHERE id = ?", (kind, team_id))
+
+
+def update_team_plan(conn: sqlite3.Connection, team_id: int, plan: str) -> None:
+    """Put a team on a plan."""
+    conn.execute("UPDATE teams SET plan = ? WHERE id = ?", (plan, team_id))
 
 
 def update_team_uploads(conn: sqlite3.Connection, team: Team, month: int, uploads: int) -> None:
@@ -128,7 +139,7 @@ def find_key_and_team(conn: sqlite3.Connection, secret_sha256: bytes) -> tuple[A
         "WHERE secret_sha256 = ? AND revoked_at IS NULL",
         (secret_sha256,),
     ).fetchone()
-    return (_api_key(row[:7]), _team(row[7:])) if row else None
+    return (_api_key(row[:8]), _team(row[8:])) if row else None
 
 
 def find_api_key(conn: sqlite3.Connection, key_id: str) -> tuple[ApiKey, Team] | None:
@@ -138,7 +149,7 @@ def find_api_key(conn: sqlite3.Connection, key_id: str) -> tuple[ApiKey, Team] |
         "WHERE key_id = ?",
         (key_id,),
     ).fetchone()
-    return (_api_key(row[:7]), _team(row[7:])) if row else None
+    return (_api_key(row[:8]), _team(row[8:])) if row else None
 
 
 def list_api_keys(conn: sqlite3.Connection) -> list[tuple[ApiKey, Team]]:
@@ -147,7 +158,23 @@ def list_api_keys(conn: sqlite3.Connection) -> list[tuple[ApiKey, Team]]:
         f"SELECT {_KEY_COLUMNS}, {_TEAM_COLUMNS} FROM api_keys JOIN teams ON teams.id = api_keys.team_id "
         "ORDER BY api_keys.created_at, key_id"
     )
-    return [(_api_key(row[:7]), _team(row[7:])) for row in rows]
+    return [(_api_key(row[:8]), _team(row[8:])) for row in rows]
+
+
+def list_pending_keys(conn: sqlite3.Connection, email: str) -> list[ApiKey]:
+    """Keys in force that nobody has confirmed for an address, oldest first."""
+    rows = conn.execute(
+        f"SELECT {_KEY_COLUMNS} FROM api_keys JOIN teams ON teams.id = api_keys.team_id "
+        "WHERE teams.email = ? AND teams.kind = 'unverified' AND revoked_at IS NULL ORDER BY created_at, key_id",
+        (email,),
+    )
+    return [_api_key(row) for row in rows]
+
+
+def revoke_keys_of_team(conn: sqlite3.Connection, team_id: int, now: int) -> int:
+    """End every key of a team: how many were in force."""
+    cursor = conn.execute("UPDATE api_keys SET revoked_at = ? WHERE team_id = ? AND revoked_at IS NULL", (now, team_id))
+    return cursor.rowcount
 
 
 def count_unverified_keys(conn: sqlite3.Connection, email: str, created_since: int) -> int:

@@ -240,6 +240,14 @@ def insert_blocked(conn: sqlite3.Connection, sha256: bytes, now: int) -> None:
     conn.execute("INSERT INTO blocked_blobs VALUES (?, ?) ON CONFLICT DO NOTHING", (sha256, now))
 
 
+def count_live(conn: sqlite3.Connection, team_id: int) -> int:
+    """Images of a team that are not deleted; one that has just expired counts until it is swept."""
+    (count,) = conn.execute(
+        "SELECT count(*) FROM media WHERE team_id = ? AND deleted_at IS NULL", (team_id,)
+    ).fetchone()
+    return int(count)
+
+
 def is_blocked(conn: sqlite3.Connection, sha256: bytes) -> bool:
     """Whether the operator refuses these bytes."""
     return conn.execute("SELECT 1 FROM blocked_blobs WHERE sha256 = ?", (sha256,)).fetchone() is not None
