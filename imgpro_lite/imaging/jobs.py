@@ -7,7 +7,7 @@ from imgpro_lite.formats import Format
 
 # Part of every variant's cache key. Raise it when the same job would give a different picture: old variants then
 # simply miss, and the least recently used ones go.
-PIPELINE_VERSION = 1
+PIPELINE_VERSION = 2
 
 
 class Priority(IntEnum):

@@ -7,7 +7,8 @@ import pyvips
 
 from imgpro_lite.formats import Format, can_make
 from imgpro_lite.imaging import budget
-from imgpro_lite.imaging.colour import from_ink, to_srgb
+from imgpro_lite.imaging.colour import before_resizing, to_srgb
+from imgpro_lite.imaging.frames import is_animated, resize_frames
 from imgpro_lite.imaging.jobs import Limits, Refused, Transform, Transformed
 from imgpro_lite.imaging.loaders import Picture, open_picture
 
@@ -46,7 +47,7 @@ def transform(job: Transform, limits: Limits, source: int, target: int) -> Trans
     frames = _frames(picture, job)
 
     image = _decode(picture, size, frames)
-    image = from_ink(image)
+    image = before_resizing(image)
     image = _resize_upright(image, size)
     image = to_srgb(image)
     if job.target == Format.JPEG:
@@ -91,6 +92,8 @@ def _decode(picture: Picture, size: _Size, frames: int) -> pyvips.Image:
 
 def _resize_upright(image: pyvips.Image, size: _Size) -> pyvips.Image:
     """Turn by the EXIF orientation and resize to exactly this size, premultiplied, to 8 bits."""
+    if is_animated(image):
+        return resize_frames(image, size.width, size.height)
     return image.thumbnail_image(size.width, height=size.height, size="force")
 
 
