@@ -1,6 +1,7 @@
 """How alike two pictures are. Variants are compared by this, never by bytes: encoders change."""
 
 import pyvips
+from images import BlockingPool, open_image
 
 # The constants of the paper (Wang, Bovik, Sheikh, Simoncelli, 2004) for values of 0 to 255, and its window.
 _C1 = (0.01 * 255) ** 2
@@ -43,6 +44,18 @@ def colour_difference(image: pyvips.Image, other: pyvips.Image) -> float:
 def reduced(image: pyvips.Image, like: pyvips.Image) -> pyvips.Image:
     """The picture at the size of another one."""
     return image.thumbnail_image(like.width, height=like.height, size="force")
+
+
+def check_variants(pool: BlockingPool, data: bytes, shown: pyvips.Image, target: str = "png") -> pyvips.Image:
+    """That the variants of a file, full size and reduced, look like this picture. The full-size one, as it is stored.
+
+    The tolerances are above what encoders do at quality 95, and below a Display P3 profile that was lost (2.6)."""
+    for short_edge_px in (80, None):
+        variant = pool.transform(data, target, short_edge_px, 95)
+        image = to_rgb(variant)
+        assert colour_difference(image, reduced(shown, image)) < 1.5
+        assert similarity(image, reduced(shown, image)) > 0.95
+    return open_image(variant)
 
 
 def _blur(image: pyvips.Image) -> pyvips.Image:

@@ -68,25 +68,22 @@ def open_deep_avif(descriptor: int) -> Picture:
 
 
 def find_lab_tiff(descriptor: int) -> Picture | None:
-    """A TIFF whose first page is CIELab of 8 bits, or None when it is anything else."""
+    """A TIFF whose first page is CIELab of 8 bits, or None when it is anything else. Pillow turns it upright."""
     try:
         image = Image.open(_file(descriptor), formats=["TIFF"])
     except UnidentifiedImageError:
         return None
     if image.mode != "LAB":
         return None
-    orientation = image.getexif().get(_EXIF_ORIENTATION, 1)
 
     def decode(_shrink: float, _frames: int) -> pyvips.Image:
         image.load()
         stored = pyvips.Image.new_from_memory(image.tobytes(), *image.size, 3, "uchar")
-        # L is 0 to 255 for 0 to 100, a and b are 0 to 255 for -128 to 127.
-        lab = stored.linear([100 / 255, 1, 1], [0, -128, -128]).copy(interpretation="lab")
-        lab.set_type(pyvips.GValue.gint_type, "orientation", orientation)
-        return lab
+        # L is 0 to 255 for 0 to 100; a and b have signs.
+        lab: pyvips.Image = (stored[0] * (100 / 255)).bandjoin(stored[1:].copy(format="char"))
+        return lab.copy(interpretation="lab")
 
-    width, height = image.size if orientation < 5 else image.size[::-1]
-    return Picture(width, height, False, 1, LAB_TIFF_MB, decode)
+    return Picture(*image.size, False, 1, LAB_TIFF_MB, decode)
 
 
 def _profile(descriptor: int, format_: Format, info: Mapping[Any, Any], mode: str) -> bytes | None:
