@@ -12,6 +12,7 @@ from images import (
     REAL_IMAGES,
     BlockingPool,
     difference,
+    make_animation,
     make_image,
     make_pixels,
     make_svg,
@@ -86,6 +87,26 @@ def test_the_short_edge_decides(
 def test_too_long_for_the_format(pool: BlockingPool, target: str, size: tuple[int, int]) -> None:
     variant = open_image(pool.transform(make_image("png", 20_000, 400), target))
     assert (variant.width, variant.height) == size
+
+
+@pytest.mark.parametrize("target", ["webp", "avif"])
+@pytest.mark.parametrize(("width", "size"), [(16_383, (16_383, 40)), (16_384, (16_383, 40)), (17_000, (16_383, 39))])
+def test_the_longest_side_itself(pool: BlockingPool, target: str, width: int, size: tuple[int, int]) -> None:
+    data = make_image("png", width, 40)
+    for turned in (data, open_image(data).rot90().write_to_buffer(".png")):
+        variant = open_image(pool.transform(turned, target))
+        assert (variant.width, variant.height) == (size if turned is data else size[::-1])
+
+
+@pytest.mark.parametrize(("width", "height"), [(4000, 4000), (4001, 4000)])
+def test_16_megapixels_themselves(pool: BlockingPool, width: int, height: int) -> None:
+    variant = open_image(pool.transform(make_image("png", width, height), "avif"))
+    assert (variant.width, variant.height) == (4000, 4000)
+
+
+def test_frames_that_are_too_long(pool: BlockingPool) -> None:
+    variant = open_image(pool.transform(make_animation("gif", 20_000, 100, 3), "webp"))
+    assert (variant.width, variant.get_page_height(), variant.get("n-pages")) == (16_383, 82, 3)
 
 
 def test_avif_has_at_most_16_megapixels(pool: BlockingPool) -> None:

@@ -93,8 +93,8 @@ def _find_nclx(data: mmap.mmap) -> tuple[int, int] | None:
     primary = int.from_bytes(data[at + 4 : at + (6 if data[at] == 0 else 8)], "big")
     properties = list(_boxes(data, *_find_box(inner, b"iprp")[1:]))
     container = list(_boxes(data, *_find_box(properties, b"ipco")[1:]))
-    for index in _properties_of(data, properties, primary):
-        kind, start, _end = container[index - 1]
+    for number in _properties_of(data, properties, primary):
+        kind, start, _end = container[number - 1]
         if kind == b"colr" and data[start : start + 4] == b"nclx":
             return struct.unpack_from(">HH", data, start + 4)
     return None
@@ -136,5 +136,6 @@ def _properties_of(data: mmap.mmap, properties: list[_Box], item: int) -> Iterat
             format_ = f">{count}{'H' if is_long else 'B'}"
             if item_id == item:
                 essential = 0x8000 if is_long else 0x80
-                yield from (number & ~essential for number in struct.unpack_from(format_, data, at))
+                numbers = (number & ~essential for number in struct.unpack_from(format_, data, at))
+                yield from (number for number in numbers if number)  # 0 is none
             at += struct.calcsize(format_)
