@@ -146,6 +146,7 @@ def test_frames_of_photographs(pool: BlockingPool) -> None:
     pictures[0].save(file, "WEBP", save_all=True, append_images=pictures[1:], quality=90, method=0)
     data = file.getvalue()
     shown = to_rgb(pool.transform(data, "webp", 100, 90))
+    assert shown.height == 40 * 100
     for n in (0, 15, 16, 17, 33, 39):
         frame = shown.crop(0, 100 * n, 150, 100)
         expected = reduced(photo.wrap(x=10 * n, y=0), frame)

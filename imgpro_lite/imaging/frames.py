@@ -18,24 +18,24 @@ def resize_frames(image: pyvips.Image, width: int, height: int) -> pyvips.Image:
     if (image.width, frame_height) == (width, height):
         return image
     block_height = frame_height * max(1, _BLOCK_PIXELS // (image.width * frame_height))
-    blocks = [
-        _resize_block(image.crop(0, top, image.width, min(block_height, image.height - top)), width, height)
-        for top in range(0, image.height, block_height)
-    ]
-    resized = pyvips.Image.arrayjoin(blocks, across=1).copy()
+    frames: list[pyvips.Image] = []
+    for top in range(0, image.height, block_height):
+        block = image.crop(0, top, image.width, min(block_height, image.height - top))
+        frames += _resize_block(block, width, height)
+    resized = pyvips.Image.arrayjoin(frames, across=1)
+    if image.hasalpha():
+        resized = resized.unpremultiply().cast("uchar")
+    resized = resized.copy(interpretation=image.interpretation)
     resized.set_type(pyvips.GValue.gint_type, "page-height", height)
     return resized
 
 
-def _resize_block(block: pyvips.Image, width: int, height: int) -> pyvips.Image:
-    """Put the frames beside each other before they are resized vertically. This takes a fixed number of steps, where
-    one frame after another would take 2 ms for each."""
+def _resize_block(block: pyvips.Image, width: int, height: int) -> list[pyvips.Image]:
+    """The frames of a part of the picture, still premultiplied. They are put beside each other before they are resized
+    vertically: this takes a fixed number of steps, where one frame after another would take 2 ms for each."""
     frame_height = block.get_page_height()
     frames = block.height // frame_height
     row = block.premultiply().cast("uchar") if block.hasalpha() else block
     row = row.resize(width / block.width, vscale=1.0).copy_memory().grid(frame_height, frames, 1)
     row = row.resize(1.0, vscale=height / frame_height).copy_memory()
-    column = pyvips.Image.arrayjoin([row.crop(n * width, 0, width, height) for n in range(frames)], across=1)
-    if block.hasalpha():
-        column = column.unpremultiply().cast("uchar")
-    return column.copy(interpretation=block.interpretation).copy_memory()
+    return [row.crop(n * width, 0, width, height) for n in range(frames)]
