@@ -28,7 +28,14 @@ from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets, mark_running, operator_errors
+from imgpro_lite.store.data_dir import (
+    CACHE_NAME,
+    DATABASE_NAME,
+    hold_data_dir,
+    load_secrets,
+    mark_running,
+    operator_errors,
+)
 from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
@@ -109,7 +116,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
         crashed = stack.enter_context(mark_running(data_dir))
         blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
-        cache = VariantCache(data_dir, settings.cache.max_mb * BYTES_PER_MB)
+        cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)

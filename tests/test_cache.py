@@ -2,11 +2,13 @@
 
 import os
 import shutil
+import time
 from pathlib import Path
 
 import pytest
 
 from imgpro_lite.store.cache import FAILURE_SECONDS, MAX_FAILURES, TOUCH_AFTER_SECONDS, VariantCache
+from imgpro_lite.store.cache_files import HALF_MADE_SECONDS
 
 NOW = 1_700_000_000
 CAP_BYTES = 1000
@@ -14,7 +16,8 @@ FILE_BYTES = 100  # ten of them fit
 
 
 def open_cache(data_dir: Path, max_bytes: int = CAP_BYTES) -> VariantCache:
-    cache = VariantCache(data_dir, max_bytes)
+    """A cache as a server has it after a start; a second one of the same directory is another process."""
+    cache = VariantCache(data_dir / "cache", max_bytes)
     cache.prepare()
     return cache
 
@@ -34,6 +37,21 @@ def add(cache: VariantCache, number: int, *, at: int = NOW, size_bytes: int = FI
     return cache.adopt(temporary, name_of(number), at)
 
 
+def read(cache: VariantCache, number: int) -> bytes | None:
+    """The bytes of a variant, as a request reads them."""
+    descriptor = cache.open(name_of(number), NOW)
+    if descriptor is None:
+        return None
+    with os.fdopen(descriptor, "rb") as file:
+        return file.read()
+
+
+def make_old(path: Path) -> None:
+    """Let a file be older than anything that is being made."""
+    at = time.time() - HALF_MADE_SECONDS - 1
+    os.utime(path, (at, at))
+
+
 def kept(cache: VariantCache) -> set[int]:
     """The numbers of the files on disk."""
     return {int(path.name[:2], 16) for path in cache.root.rglob("*") if path.is_file()}
@@ -45,9 +63,11 @@ def disk_bytes(cache: VariantCache) -> int:
 
 def test_what_was_put_in_is_found(cache: VariantCache) -> None:
     path = add(cache, 1)
-    assert cache.find(name_of(1), NOW) == path == cache.path(name_of(1))
+    assert cache.find(name_of(1), NOW) == path
+    assert read(cache, 1) == bytes([1]) * FILE_BYTES
     assert path.read_bytes() == bytes([1]) * FILE_BYTES
     assert cache.find(name_of(2), NOW) is None
+    assert cache.open(name_of(2), NOW) is None
     assert cache.total_bytes == FILE_BYTES
 
 
@@ -57,6 +77,9 @@ def test_a_temporary_file_is_not_a_variant(cache: VariantCache, tmp_path: Path) 
     first.write_bytes(b"half")
     assert cache.find(name_of(1), NOW) is None
     assert open_cache(tmp_path).find(name_of(1), NOW) is None
+    assert first.exists()  # a command may be making it beside the server
+    make_old(first)
+    open_cache(tmp_path)
     assert not first.exists()  # a crash left it
 
 
@@ -128,7 +151,9 @@ def test_a_restart_with_a_smaller_cap_evicts(cache: VariantCache, tmp_path: Path
 def test_a_restart_drops_empty_and_half_made_files(cache: VariantCache, tmp_path: Path) -> None:
     add(cache, 1).write_bytes(b"")
     add(cache, 2)
-    cache.temporary(name_of(3)).write_bytes(b"half")
+    half_made = cache.temporary(name_of(3))
+    half_made.write_bytes(b"half")
+    make_old(half_made)
     restarted = open_cache(tmp_path)
     assert restarted.find(name_of(1), NOW) is None
     assert restarted.find(name_of(2), NOW)
@@ -145,7 +170,7 @@ def test_a_restart_is_not_stopped_by_what_others_put_there(cache: VariantCache, 
     assert restarted.find(name_of(1), NOW)
     for number in range(2, 6):
         add(restarted, number)
-    assert {4, 5} <= {int(path.name[:2], 16) for path in cache.root.rglob("*-variant.webp")}
+    assert {4, 5} <= {int(path.name[:2], 16) for path in cache.root.rglob("*-variant.webp.*")}
 
 
 @pytest.mark.parametrize("noticed", ["by its reader", "when it is touched"])

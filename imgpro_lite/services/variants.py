@@ -64,11 +64,12 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
             log.error("the file of image %s is missing: %s", variant.media.id, variant.media.sha256.hex())
             raise InternalError from None
     for _ in range(OPEN_ATTEMPTS):
-        path = rt.cache.find(variant.name, rt.clock.now()) or await _make_once(rt, variant, variant.name)
-        try:
-            return _open(path)
-        except FileNotFoundError:  # evicted in this moment, or somebody emptied the directory
-            rt.cache.forget(variant.name)
+        descriptor = rt.cache.open(variant.name, rt.clock.now())
+        if descriptor is None:
+            await _make_once(rt, variant, variant.name)
+            descriptor = rt.cache.open(variant.name, rt.clock.now())
+        if descriptor is not None:
+            return descriptor
     raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
 
 

@@ -1,12 +1,13 @@
 """The data directory: made, held by one server at a time, and with its secret.
 
-imgpro.db     the database (with -wal and -shm beside it while a server runs)
-blobs/        the originals, by SHA-256
-cache/        variants; may be emptied at any time
-tmp/          uploads that are still arriving
-secret        signs links; whoever has it can make them
-lock          held by the running server
-running       there while a server runs; one that finds it knows that the last one crashed
+imgpro.db       the database (with -wal and -shm beside it while a server runs)
+blobs/          the originals, by SHA-256
+cache/          variants; may be emptied at any time
+intermediates/  decoded pictures to make variants from; may be emptied at any time
+tmp/            uploads that are still arriving
+secret          signs links; whoever has it can make them
+lock            held by the running server
+running         there while a server runs; one that finds it knows that the last one crashed
 """
 
 import contextlib
@@ -19,6 +20,8 @@ from imgpro_lite.errors import OperatorError
 from imgpro_lite.store.files import DirectoryLock
 
 DATABASE_NAME = "imgpro.db"
+CACHE_NAME = "cache"
+INTERMEDIATES_NAME = "intermediates"
 SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 
 
