@@ -20,7 +20,7 @@ from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
-from imgpro_lite.runtime import Allowances, Runtime
+from imgpro_lite.runtime import Allowances, Maker, Runtime
 from imgpro_lite.services.housekeeping import keep_house_forever, save_rate_windows
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
@@ -31,6 +31,7 @@ from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.data_dir import (
     CACHE_NAME,
     DATABASE_NAME,
+    INTERMEDIATES_NAME,
     hold_data_dir,
     load_secrets,
     mark_running,
@@ -117,9 +118,11 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         crashed = stack.enter_context(mark_running(data_dir))
         blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
         cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
+        intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)
+            await asyncio.to_thread(intermediates.prepare)
         db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
@@ -142,7 +145,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             links=Links(load_secrets(data_dir)),
             db=db,
             blobs=blobs,
-            cache=cache,
+            maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
             rate_windows=rate_windows,
             in_flight=in_flight,

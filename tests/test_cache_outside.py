@@ -101,27 +101,37 @@ def test_a_file_of_another_size_counts_as_gone_and_new(cache: VariantCache, tmp_
     assert cache.total_bytes == 50
 
 
-def test_a_rescan_takes_away_nothing_that_happens_meanwhile(tmp_path: Path) -> None:
+def test_a_rescan_is_right_about_what_happens_meanwhile(tmp_path: Path) -> None:
     """A thread reads while variants are made, used, removed and evicted: what it saw may be older than the index."""
-    cache = open_cache(tmp_path, 150 * FILE_BYTES)
+    cache = open_cache(tmp_path, 300 * FILE_BYTES)
     random = Random(1)
+
+    def add_from_outside(number: int) -> None:
+        path = cache.root / f"{number:02x}" / f"{number:02x}-other.webp.{FILE_BYTES}"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(bytes(FILE_BYTES))
+
+    def change_something(number: int) -> None:
+        if random.random() < 0.2:
+            for name in cache.remove_files(f"{number:02x}"):
+                cache.forget(name)
+            assert read(cache, number) is None
+        elif read(cache, number) is None:
+            add(cache, number, size_bytes=random.randrange(50, 150))
+            assert read(cache, number) is not None
 
     async def scene() -> None:
         for _ in range(10):
+            for number in random.sample(range(256), 50):
+                add_from_outside(number)
             rescanning = asyncio.create_task(cache.rescan())
             while not rescanning.done():
-                number = random.randrange(256)
-                if random.random() < 0.2:
-                    for name in cache.remove_files(f"{number:02x}"):
-                        cache.forget(name)
-                    assert read(cache, number) is None
-                elif read(cache, number) is None:
-                    add(cache, number, size_bytes=random.randrange(50, 150))
-                    assert read(cache, number) is not None
+                change_something(random.randrange(256))
                 await asyncio.sleep(0)
             await rescanning
-            assert cache.total_bytes == disk_bytes(cache)
-            assert {number for number in range(256) if read(cache, number)} == kept(cache)
+            on_disk = {path.stem for path in cache.root.rglob("*") if path.is_file()}
+            assert {name for name in on_disk if cache.find(name, NOW)} == on_disk
+            assert cache.total_bytes == disk_bytes(cache) > 0
 
     asyncio.run(scene())
 

@@ -29,7 +29,7 @@ async def save_rate_windows(rt: Runtime) -> None:
         await rt.db.write(lambda tx: account_rows.replace_rate_windows(tx.conn, rows, tx.now))
 
 
-async def _watch_cache(cache: VariantCache, *, is_due: bool) -> None:
+async def _watch(cache: VariantCache, *, is_due: bool) -> None:
     """Notice what commands, and people, have added to the directory or removed from it."""
     try:
         if is_due or cache.has_changed_outside():
@@ -49,6 +49,7 @@ async def keep_house_forever(rt: Runtime) -> None:
         except (ImgProError, sqlite3.Error, OSError):
             log.warning("saving the attempts of rate limits or folding the log failed", exc_info=True)
         rounds += 1
-        await _watch_cache(rt.cache, is_due=rounds % RESCAN_EVERY_ROUNDS == 0)
+        for cache in (rt.maker.cache, rt.maker.intermediates):
+            await _watch(cache, is_due=rounds % RESCAN_EVERY_ROUNDS == 0)
         if rounds % FORGET_EVERY_ROUNDS == 0:
             rt.rate_windows.forget_ended(rt.clock.now())

@@ -4,6 +4,7 @@ What is cached can always be made again, so nothing is synced, and the files are
 """
 
 import asyncio
+import contextlib
 import os
 import time
 from collections import OrderedDict
@@ -102,7 +103,31 @@ class VariantCache:
         self._files.announce_change()
 
     def find(self, name: str, now: int) -> Path | None:
-        """The file of a variant, marked as used, or None when it must be made."""
+        """The file of a variant, which is whole, marked as used, or None when it must be made."""
+        path = self._use(name, now)
+        try:
+            return path if path and self._is_whole(name, path.stat()) else None
+        except FileNotFoundError:  # somebody emptied the directory
+            self.forget(name)
+            return None
+
+    def open(self, name: str, now: int) -> int | None:
+        """A descriptor of the file that `find` gives; from then on it may be evicted. The caller closes it."""
+        path = self._use(name, now)
+        if path is None:
+            return None
+        try:
+            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+        except FileNotFoundError:
+            self.forget(name)
+            return None
+        if self._is_whole(name, os.fstat(descriptor)):
+            return descriptor
+        os.close(descriptor)
+        return None
+
+    def _use(self, name: str, now: int) -> Path | None:
+        """Where the file of a variant should be, marked as used."""
         entry = self._entries.get(name)
         if entry is None:
             return None
@@ -110,28 +135,16 @@ class VariantCache:
         path = self._files.path(name, entry.size_bytes)
         if now - entry.used_at > TOUCH_AFTER_SECONDS:
             entry.used_at = now
-            try:
+            with contextlib.suppress(OSError):  # it is missed when it is opened
                 os.utime(path, (now, now))
-            except OSError:
-                self.forget(name)  # somebody emptied the directory
-                return None
         return path
 
-    def open(self, name: str, now: int) -> int | None:
-        """A descriptor of a variant's file, which is whole, or None when it must be made. The caller closes it."""
-        path = self.find(name, now)
-        if path is None:
-            return None
-        try:
-            descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
-        except FileNotFoundError:  # somebody emptied the directory
-            self.forget(name)
-            return None
-        if os.fstat(descriptor).st_size == self._entries[name].size_bytes:
-            return descriptor
-        os.close(descriptor)
-        self._remove(name)
-        return None
+    def _is_whole(self, name: str, status: os.stat_result) -> bool:
+        """Whether a file has the length that it was made with. One that has not, is removed."""
+        if status.st_size == self._entries[name].size_bytes:
+            return True
+        self.remove(name)
+        return False
 
     def temporary(self, name: str) -> Path:
         """A path, in the right directory, for a variant that is being made."""
@@ -143,7 +156,7 @@ class VariantCache:
         path = self._files.path(name, size_bytes)
         temporary.replace(path)
         if (entry := self._entries.get(name)) and entry.size_bytes != size_bytes:
-            self._remove(name)
+            self.remove(name)
         self.forget(name)
         self._insert(name, _Entry(size_bytes, now))
         self._evict()
@@ -153,6 +166,12 @@ class VariantCache:
         """Take a variant out of the index, because its file is gone."""
         self._changed_meanwhile.add(name)
         self._drop(name)
+
+    def remove(self, name: str) -> None:
+        """Remove a variant, if it is there."""
+        if entry := self._entries.get(name):
+            self._files.remove(name, entry.size_bytes)
+        self.forget(name)
 
     def remove_files(self, prefix: str) -> list[str]:
         """Remove the files of variants whose names begin like this: the names, which the index is still to forget.
@@ -184,14 +203,10 @@ class VariantCache:
             self._names[name[:2]].remove(name)
             self._total_bytes -= entry.size_bytes
 
-    def _remove(self, name: str) -> None:
-        self._files.remove(name, self._entries[name].size_bytes)
-        self.forget(name)
-
     def _evict(self) -> None:
         """Remove the least recently used until the cap holds; the newest stays, whatever its size."""
         while self._total_bytes > self.max_bytes and len(self._entries) > 1:
-            self._remove(next(iter(self._entries)))
+            self.remove(next(iter(self._entries)))
 
     def _read(self) -> _Reading:
         """Read the folders that may have changed, and remove from them what is no variant. It runs in a thread."""

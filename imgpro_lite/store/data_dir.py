@@ -1,13 +1,13 @@
 """The data directory: made, held by one server at a time, and with its secret.
 
-imgpro.db       the database (with -wal and -shm beside it while a server runs)
-blobs/          the originals, by SHA-256
-cache/          variants; may be emptied at any time
-intermediates/  decoded pictures to make variants from; may be emptied at any time
-tmp/            uploads that are still arriving
-secret          signs links; whoever has it can make them
-lock            held by the running server
-running         there while a server runs; one that finds it knows that the last one crashed
+imgpro.db     the database (with -wal and -shm beside it while a server runs)
+blobs/        the originals, by SHA-256
+cache/        variants; may be emptied at any time
+intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
+tmp/          uploads that are still arriving
+secret        signs links; whoever has it can make them
+lock          held by the running server
+running       there while a server runs; one that finds it knows that the last one crashed
 """
 
 import contextlib

@@ -13,7 +13,8 @@ from starlette.types import Receive, Scope, Send
 
 from imgpro_lite.errors import NotFound, RangeNotSatisfiable
 from imgpro_lite.formats import MEDIA_TYPES, Format, parse_extension
-from imgpro_lite.services.variants import Variant, find_variant, open_variant
+from imgpro_lite.services.making import Variant
+from imgpro_lite.services.variants import find_variant, open_variant
 from imgpro_lite.web.requests import runtime
 
 # Read and sent at a time: large enough to keep a fast line busy, small enough for hundreds of slow clients at once.
