@@ -102,6 +102,10 @@ class VariantCache:
         """Let a running server know that this process has added or removed files."""
         self._files.announce_change()
 
+    def has(self, name: str) -> bool:
+        """Whether there is such a variant, as far as is known; it does not count as used."""
+        return name in self._entries
+
     def find(self, name: str, now: int) -> Path | None:
         """The file of a variant, which is whole, marked as used, or None when it must be made."""
         path = self._use(name, now)
