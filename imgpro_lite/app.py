@@ -14,6 +14,7 @@ from starlette.routing import BaseRoute, Route
 
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import ImgProError, OperatorError
+from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
@@ -21,7 +22,7 @@ from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Maker, Runtime
-from imgpro_lite.services.housekeeping import keep_house_forever, save_rate_windows
+from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
@@ -39,6 +40,7 @@ from imgpro_lite.store.data_dir import (
 )
 from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
+from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.responses import render_error, render_http_exception
 
@@ -96,8 +98,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        # The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line.
+        # The short way for hot images. Then the outermost first, so that even a failure's answer has CORS headers, and
+        # every answer an id and a log line.
         middleware=[
+            Middleware(HotPath, settings=settings),
             Middleware(Cors),
             Middleware(RequestLog),
             Middleware(UnreadBody),
@@ -123,7 +127,8 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)
             await asyncio.to_thread(intermediates.prepare)
-        db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
+        hot = HotAnswers(settings.cache.memory_mb * BYTES_PER_MB)
+        db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock, hot.forget))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
@@ -147,11 +152,12 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             blobs=blobs,
             maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
+            hot=hot,
             rate_windows=rate_windows,
             in_flight=in_flight,
         )
         stack.push_async_callback(save_rate_windows, runtime)
-        background = [keep_house_forever(runtime), sweep_forever(runtime)]
+        background = [keep_house_forever(runtime), follow_others_forever(runtime), sweep_forever(runtime)]
         if crashed:
             background.append(remove_orphans(runtime))
         for work in background:

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 
 from imgpro_lite.clock import Clock
+from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
@@ -53,5 +54,6 @@ class Runtime:
     blobs: BlobStore
     maker: Maker
     pool: WorkerPool
+    hot: HotAnswers
     rate_windows: RateWindows
     in_flight: SingleFlight

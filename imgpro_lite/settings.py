@@ -216,6 +216,9 @@ class CacheSettings(Section):
         description="Megabytes of reduced pictures kept from uploads, so that no first view decodes a large original. "
         "0: none.",
     )
+    memory_mb: Count = Field(
+        32, description="Megabytes of memory for small image files that are asked for often. 0: none."
+    )
     max_age_seconds: int = Field(86_400, ge=0, description="Seconds that browsers and proxies may keep image bytes.")
 
 

@@ -13,9 +13,16 @@ FILE_BYTES = 100  # ten of them fit
 
 
 def open_cache(data_dir: Path, max_bytes: int = CAP_BYTES) -> VariantCache:
-    """A cache as a server has it after a start; a second one of the same directory is another process."""
+    """A cache as a server has it after a start."""
     cache = VariantCache(data_dir / "cache", max_bytes)
     cache.prepare()
+    return cache
+
+
+def open_beside(data_dir: Path) -> VariantCache:
+    """The same files, as a command has them beside the server."""
+    cache = VariantCache(data_dir / "cache", 1000 * CAP_BYTES)
+    cache.prepare(beside_server=True)
     return cache
 
 

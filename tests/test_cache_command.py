@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 from commands import make_key
-from conftest import Api, FakeClock
+from conftest import Api, ApiFactory, FakeClock
 from images import make_image
 from library import add, owner
 from running import until
@@ -23,6 +23,12 @@ MB = 1024 * 1024
 def clock() -> FakeClock:
     """The operator's commands use the machine's clock, so the server begins at the same time."""
     return FakeClock(int(time.time()))
+
+
+@pytest.fixture
+def api(start: ApiFactory) -> Api:
+    """A server without answers in memory, which would hide the files."""
+    return start(cache={"memory_mb": 0})
 
 
 def run_cache(data_dir: Path, *arguments: str, answer: str = "") -> Result:

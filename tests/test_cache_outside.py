@@ -7,7 +7,20 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from caches import CAP_BYTES, FILE_BYTES, NOW, add, damage, disk_bytes, kept, make_old, name_of, open_cache, read
+from caches import (
+    CAP_BYTES,
+    FILE_BYTES,
+    NOW,
+    add,
+    damage,
+    disk_bytes,
+    kept,
+    make_old,
+    name_of,
+    open_beside,
+    open_cache,
+    read,
+)
 
 from imgpro_lite.store.cache import VariantCache
 
@@ -25,7 +38,7 @@ def test_a_change_that_is_announced_is_noticed_once(cache: VariantCache, tmp_pat
     add(cache, 1)
     rescan(cache)
     assert not cache.has_changed_outside()
-    other = open_cache(tmp_path)
+    other = open_beside(tmp_path)
     add(other, 2)
     other.announce_change()
     assert cache.has_changed_outside()
@@ -58,7 +71,7 @@ def test_what_others_removed_is_dropped_and_the_rest_keeps_its_order(cache: Vari
         add(cache, number)
     for number in (1, 0):
         assert cache.find(name_of(number), NOW)
-    open_cache(tmp_path).remove_files("05")
+    open_beside(tmp_path).remove_files("05")
     assert rescan(cache) == [name_of(5)]
     assert cache.total_bytes == disk_bytes(cache) == 7 * FILE_BYTES
     for number in range(10, 15):
@@ -70,7 +83,7 @@ def test_what_others_added_comes_after_what_is_known_and_the_cap_holds(cache: Va
     for number in range(8):
         add(cache, number)
     assert cache.find(name_of(0), NOW)
-    other = open_cache(tmp_path, 100 * CAP_BYTES)
+    other = open_beside(tmp_path)
     for number in range(10, 14):
         os.utime(add(other, number), (NOW + 20 - number, NOW + 20 - number))
     assert rescan(cache) == []
@@ -82,7 +95,7 @@ def test_what_others_added_comes_after_what_is_known_and_the_cap_holds(cache: Va
 
 
 def test_of_a_variant_that_two_processes_made_one_file_stays(cache: VariantCache, tmp_path: Path) -> None:
-    other = open_cache(tmp_path)
+    other = open_beside(tmp_path)
     for theirs_at, ours_at in ((NOW, NOW + 1), (NOW + 1, NOW)):
         os.utime(add(other, 1, size_bytes=50), (theirs_at, theirs_at))
         os.utime(add(cache, 1, size_bytes=60), (ours_at, ours_at))
@@ -94,8 +107,8 @@ def test_of_a_variant_that_two_processes_made_one_file_stays(cache: VariantCache
 
 def test_a_file_of_another_size_counts_as_gone_and_new(cache: VariantCache, tmp_path: Path) -> None:
     add(cache, 1)
-    open_cache(tmp_path).remove_files("01")
-    add(open_cache(tmp_path), 1, size_bytes=50)
+    open_beside(tmp_path).remove_files("01")
+    add(open_beside(tmp_path), 1, size_bytes=50)
     assert rescan(cache) == [name_of(1)]
     assert read(cache, 1) == bytes([1]) * 50
     assert cache.total_bytes == 50

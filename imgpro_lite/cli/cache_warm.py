@@ -123,8 +123,8 @@ async def _open_maker(settings: Settings) -> AsyncIterator[Maker]:
     blobs = BlobStore(data_dir, FREE_SPACE_FACTOR * settings.storage.min_free_mb * BYTES_PER_MB)
     cache, intermediates = (VariantCache(data_dir / name, NO_LIMIT_BYTES) for name in (CACHE_NAME, INTERMEDIATES_NAME))
     with operator_errors(data_dir):
-        cache.prepare()
-        intermediates.prepare()
+        cache.prepare(beside_server=True)
+        intermediates.prepare(beside_server=True)
     # Half as many as the server has, each with as much memory: together they are there besides the server's.
     count, memory_mb = share_out(settings.imaging, sandbox.count_cores(), sandbox.total_memory_mb())
     share = {"workers": max(1, count // 2), "worker_memory_mb": memory_mb}

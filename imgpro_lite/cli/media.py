@@ -15,6 +15,7 @@ from imgpro_lite.cli.offline import (
     require_database,
     settings_for_command,
     transaction,
+    wait_until_noticed,
 )
 from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
@@ -93,6 +94,7 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
         with transaction(settings) as tx:
             for media_id in dict.fromkeys(media_ids):
                 moderation.delete_image(tx, media_id)
+        wait_until_noticed(settings)
         days = settings.storage.grace_days
         click.echo(f"Deleted {len(media_ids)}. For {days} days `imgpro-lite media restore` brings them back.")
         return
@@ -100,6 +102,7 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
         for media_id in dict.fromkeys(media_ids):
             moderation.purge_image(tx, media_id)
     _purge_files(settings)
+    wait_until_noticed(settings)
     click.echo(f"Deleted {len(media_ids)} for good.")
 
 
@@ -134,6 +137,7 @@ def block(config_path: Path | None, data_dir: Path | None, sha256: str) -> None:
     with transaction(settings) as tx:
         removed = moderation.block_blob(tx, digest)
     _purge_files(settings)
+    wait_until_noticed(settings)
     click.echo(f"Blocked {sha256.lower()}; {removed} images were removed.")
 
 

@@ -1,7 +1,7 @@
-"""What is done once a second.
+"""What is done all the time.
 
-The attempts of rate limits are saved (decision 19), the database's log is folded, and what others did to the cache is
-noticed.
+Five times a second, what other processes did to the database is noticed. Once a second, what they did to the cache is,
+the attempts of rate limits are saved (decision 19), and the database's log is folded.
 """
 
 import asyncio
@@ -20,6 +20,8 @@ FORGET_EVERY_ROUNDS = 60
 # Our commands announce what they change; a file that somebody removes by hand is missed when it is asked for, and is
 # taken out of the account then or here. Reading what has changed costs 3 ms of a thread.
 RESCAN_EVERY_ROUNDS = 60
+# How long after an operator's command, such as `media block`, hot image bytes may still be sent. One look costs 0.1 ms.
+FOLLOW_EVERY_SECONDS = 0.2
 
 
 async def save_rate_windows(rt: Runtime) -> None:
@@ -53,3 +55,14 @@ async def keep_house_forever(rt: Runtime) -> None:
             await _watch(cache, is_due=rounds % RESCAN_EVERY_ROUNDS == 0)
         if rounds % FORGET_EVERY_ROUNDS == 0:
             rt.rate_windows.forget_ended(rt.clock.now())
+
+
+async def follow_others_forever(rt: Runtime) -> None:
+    """Notice what other processes write to the database, and forget what was remembered of it. Until cancelled."""
+    while True:
+        await asyncio.sleep(FOLLOW_EVERY_SECONDS)
+        try:
+            if await rt.db.has_changed_outside():
+                rt.hot.clear()
+        except sqlite3.Error:
+            log.warning("looking for changes by other processes failed", exc_info=True)

@@ -16,7 +16,7 @@ from imgpro_lite.services.making import variants_of
 from imgpro_lite.settings import SECONDS_PER_DAY
 from imgpro_lite.store import media_rows
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.db import Tx
+from imgpro_lite.store.sqlite_file import Tx
 
 log = logging.getLogger("imgpro_lite.sweeper")
 

@@ -25,8 +25,8 @@ from imgpro_lite.services.limits import charge_upload
 from imgpro_lite.services.preparing import Preparation
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
-from imgpro_lite.store.db import Tx
 from imgpro_lite.store.spool import SpooledFile
+from imgpro_lite.store.sqlite_file import Tx
 
 
 def file_limit_bytes(settings: Settings, caller: Caller) -> int:

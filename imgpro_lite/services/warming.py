@@ -1,6 +1,7 @@
 """Making variants before anybody asks for them. A command does it, beside a running server or alone."""
 
 import asyncio
+import contextlib
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -147,7 +148,10 @@ class Warming:
             self.warmed.stopped = Stop.CACHE_FULL
             return
         try:
-            await make(self.maker, variant, name, Priority.BACKGROUND)
+            with contextlib.suppress(FileNotFoundError):  # a server that has just started has tidied up
+                await make(self.maker, variant, name, Priority.BACKGROUND)
+            if not cache.has(name):
+                await make(self.maker, variant, name, Priority.BACKGROUND)
         except StorageFull:
             self.warmed.stopped = Stop.DISK_LOW
         except (TransformFailed, InternalError, FileNotFoundError) as error:

@@ -5,6 +5,7 @@ What is cached can always be made again, so nothing is synced, and the files are
 
 import asyncio
 import contextlib
+import math
 import os
 import time
 from collections import OrderedDict
@@ -12,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from imgpro_lite.store.cache_files import CachedFile, CacheFiles, Folder
+from imgpro_lite.store.cache_files import HALF_MADE_SECONDS, CachedFile, CacheFiles, Folder
 
 # A file's modification time is its last use, kept across restarts; once an hour is precise enough for eviction.
 TOUCH_AFTER_SECONDS = 3600
@@ -65,10 +66,14 @@ class VariantCache:
         """Bytes of all variants on disk, as far as is known."""
         return self._total_bytes
 
-    def prepare(self) -> None:
-        """Make the directory and take up what an earlier run left in it."""
+    def prepare(self, *, beside_server: bool = False) -> None:
+        """Make the directory and take up what an earlier run left in it.
+
+        A server is the only one, so what is half made was left by a crash, unless a command makes it, which then tries
+        again. Commands leave it alone.
+        """
         self.root.mkdir(exist_ok=True)
-        reading = self._read()
+        reading = self._read(HALF_MADE_SECONDS if beside_server else -math.inf)
         self._take_up([file for folder in reading.folders.values() for file in folder.values()])
         self._remember(reading)
 
@@ -212,7 +217,7 @@ class VariantCache:
         while self._total_bytes > self.max_bytes and len(self._entries) > 1:
             self.remove(next(iter(self._entries)))
 
-    def _read(self) -> _Reading:
+    def _read(self, half_made_seconds: float = HALF_MADE_SECONDS) -> _Reading:
         """Read the folders that may have changed, and remove from them what is no variant. It runs in a thread."""
         # Every time is noted before what it is for is read, so that what changes meanwhile is seen the next time.
         stamp, now_ns = self._files.stamp(), time.time_ns()
@@ -221,7 +226,7 @@ class VariantCache:
         for name, modified_ns in self._files.list_folders().items():
             half_made = 0
             if self._settled.get(name) != modified_ns:
-                folder = self._files.read_folder(name)
+                folder = self._files.read_folder(name, half_made_seconds)
                 half_made = folder.half_made
                 folders[name] = self._tidy(folder)
             if not half_made and now_ns - modified_ns > SETTLED_SECONDS * _NS_PER_SECOND:

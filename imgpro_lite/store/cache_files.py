@@ -81,8 +81,8 @@ class CacheFiles:
             if _FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)
         }
 
-    def read_folder(self, folder: str) -> Folder:
-        """What is in a folder; nothing when it is gone by now."""
+    def read_folder(self, folder: str, half_made_seconds: float = HALF_MADE_SECONDS) -> Folder:
+        """What is in a folder; nothing when it is gone by now. What is half made counts as left after so long."""
         found = Folder([], 0, [])
         half_made = 0
         now_seconds = time.time()  # the machine's clock, as for the times of files
@@ -90,7 +90,7 @@ class CacheFiles:
             variant, _, size = name.rpartition(".")
             if size == str(status.st_size) and status.st_size:
                 found.variants.append(CachedFile(variant, status.st_size, status.st_mtime_ns))
-            elif name.endswith(".tmp") and now_seconds - status.st_mtime < HALF_MADE_SECONDS:
+            elif name.endswith(".tmp") and now_seconds - status.st_mtime < half_made_seconds:
                 half_made += 1
             else:
                 found.leftovers.append(self.root / folder / name)

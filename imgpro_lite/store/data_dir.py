@@ -57,6 +57,11 @@ def mark_running(directory: Path) -> Iterator[bool]:
     mark.unlink(missing_ok=True)
 
 
+def is_running(directory: Path) -> bool:
+    """Whether a server seems to be running on the directory; also true after one has crashed."""
+    return (directory / "running").exists()
+
+
 def load_secrets(directory: Path) -> list[str]:
     """The secrets that sign links, oldest first, made at the first start and readable by the owner only."""
     path = directory / "secret"
