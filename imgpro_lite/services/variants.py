@@ -36,12 +36,22 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
     for _ in range(OPEN_ATTEMPTS):
         descriptor = rt.maker.cache.open(variant.name, rt.clock.now())
         if descriptor is None:
-            with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory
-                await make(rt.maker, variant, variant.name)
+            await _make(rt, variant, variant.name)
             descriptor = rt.maker.cache.open(variant.name, rt.clock.now())
         if descriptor is not None:
             return descriptor
     raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
+
+
+async def _make(rt: Runtime, variant: Variant, name: str) -> None:
+    """Make a variant. Raises NotFound when its image was deleted meanwhile, and leaves nothing behind when its bytes
+    were purged."""
+    with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory, or purged the image
+        await make(rt.maker, variant, name)
+    if not await rt.db.read(media_rows.is_used, variant.media.sha256):
+        rt.maker.cache.remove(name)
+    if await rt.db.read(media_rows.find_media, variant.media.id, rt.clock.now()) is None:
+        raise NotFound("There is no such image.")
 
 
 def _open(path: Path) -> int:
