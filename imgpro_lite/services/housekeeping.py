@@ -31,11 +31,11 @@ async def save_rate_windows(rt: Runtime) -> None:
         await rt.db.write(lambda tx: account_rows.replace_rate_windows(tx.conn, rows, tx.now))
 
 
-async def _watch(cache: VariantCache, *, is_due: bool) -> None:
+async def _watch(rt: Runtime, cache: VariantCache, *, is_due: bool) -> None:
     """Notice what commands, and people, have added to the directory or removed from it."""
     try:
-        if is_due or cache.has_changed_outside():
-            await cache.rescan()
+        if (is_due or cache.has_changed_outside()) and await cache.rescan():
+            rt.hot.clear()  # `cache clear` means that variants are made anew
     except OSError:
         log.warning("reading the directory %s failed", cache.root, exc_info=True)
 
@@ -52,7 +52,7 @@ async def keep_house_forever(rt: Runtime) -> None:
             log.warning("saving the attempts of rate limits or folding the log failed", exc_info=True)
         rounds += 1
         for cache in (rt.maker.cache, rt.maker.intermediates):
-            await _watch(cache, is_due=rounds % RESCAN_EVERY_ROUNDS == 0)
+            await _watch(rt, cache, is_due=rounds % RESCAN_EVERY_ROUNDS == 0)
         if rounds % FORGET_EVERY_ROUNDS == 0:
             rt.rate_windows.forget_ended(rt.clock.now())
 
