@@ -39,7 +39,7 @@ def open_heic(descriptor: int) -> Picture:
         decoded = pyvips.Image.new_from_memory(image.data, *image.size, len(image.mode), "uchar")
         return _describe(decoded, profile)
 
-    return Picture(*image.size, image.has_alpha, 1, MB_PER_MEGAPIXEL[Format.HEIC], decode)
+    return Picture(*image.size, image.has_alpha, 1, MB_PER_MEGAPIXEL[Format.HEIC], decode, "pillow-heif")
 
 
 def open_bmp(descriptor: int) -> Picture:
@@ -49,7 +49,7 @@ def open_bmp(descriptor: int) -> Picture:
     def decode(_shrink: float, _frames: int) -> pyvips.Image:
         return _from_pillow(image, None)
 
-    return Picture(*image.size, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.BMP], decode)
+    return Picture(*image.size, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.BMP], decode, "Pillow")
 
 
 def open_deep_avif(descriptor: int) -> Picture:
@@ -64,7 +64,7 @@ def open_deep_avif(descriptor: int) -> Picture:
         return decoded
 
     width, height = image.size if orientation < 5 else image.size[::-1]
-    return Picture(width, height, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.AVIF], decode)
+    return Picture(width, height, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.AVIF], decode, "Pillow")
 
 
 def find_lab_tiff(descriptor: int) -> Picture | None:
@@ -83,7 +83,7 @@ def find_lab_tiff(descriptor: int) -> Picture | None:
         lab: pyvips.Image = (stored[0] * (100 / 255)).bandjoin(stored[1:].copy(format="char"))
         return lab.copy(interpretation="lab")
 
-    return Picture(*image.size, False, 1, LAB_TIFF_MB, decode)
+    return Picture(*image.size, False, 1, LAB_TIFF_MB, decode, "Pillow")
 
 
 def _profile(descriptor: int, format_: Format, info: Mapping[Any, Any], mode: str) -> bytes | None:
