@@ -1,0 +1,81 @@
+"""The bytes of our AVIF variants beside those of ipx that look as much like the original.
+
+No two encoders give the same similarity at the same quality, so ours is asked for several qualities, and its bytes at
+the similarity of ipx are read off the line through the two neighbours: the logarithm of the bytes over SSIM, which is
+nearly straight between qualities ten apart.
+"""
+
+import math
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+
+import pyvips
+
+from benchmarks.client import fetch, post_image
+from benchmarks.harness import Row, at_most, imgpro, owner_key, scratch
+from benchmarks.peers import ipx, ipx_path
+from benchmarks.similarity import resized, ssim
+
+SIZES_PX = {"s": 320, "m": 640, "l": 1080}
+QUALITIES = (35, 45, 55, 65, 75)
+GOAL_RATIO = 1.1
+
+
+def run(photo: Path) -> Iterator[Row]:
+    """One row for each size; nothing when ipx is not installed."""
+    image = pyvips.Image.new_from_file(str(photo))
+    short = min(image.width, image.height)
+    px = {size: (round(image.width * to / short), round(image.height * to / short)) for size, to in SIZES_PX.items()}
+    references = {size: resized(photo, *px[size]) for size in px}
+    theirs = _of_ipx(photo, px, references)
+    if not theirs:
+        return
+    ours = [_of_ours(photo, quality, references) for quality in QUALITIES]
+    for size, (similarity, size_bytes) in theirs.items():
+        at_same = bytes_at(similarity, [measured[size] for measured in ours])
+        note = f"at SSIM {similarity:.4f}: ours {at_same:,.0f}, ipx {size_bytes:,}; " + ", ".join(
+            f"Q{quality} {measured[size][1]:,} {measured[size][0]:.4f}"
+            for quality, measured in zip(QUALITIES, ours, strict=True)
+        )
+        yield at_most(
+            f"AVIF {size}, bytes at equal similarity: ours / ipx", at_same / size_bytes, "x", GOAL_RATIO, note
+        )
+
+
+def bytes_at(similarity: float, points: list[tuple[float, float]]) -> float:
+    """The bytes at a similarity, between the two nearest (similarity, bytes), or beyond the last two."""
+    ordered = sorted(points)
+    pairs = list(pairwise(ordered))
+    (low, low_bytes), (high, high_bytes) = next((pair for pair in pairs if similarity <= pair[1][0]), pairs[-1])
+    share = (similarity - low) / (high - low)
+    return math.exp(math.log(low_bytes) + share * math.log(high_bytes / low_bytes))
+
+
+def _of_ipx(
+    photo: Path, px: dict[str, tuple[int, int]], references: dict[str, pyvips.Image]
+) -> dict[str, tuple[float, int]]:
+    """By size: similarity and bytes."""
+    with scratch() as folder:
+        images = folder / "images"
+        images.mkdir()
+        (images / "photo.jpg").write_bytes(photo.read_bytes())
+        with ipx(images) as server:
+            if server is None:
+                return {}
+            bodies = {size: fetch(server.url + ipx_path("avif", *px[size], "photo.jpg")).body for size in px}
+    return {size: (_similarity(body, references[size]), len(body)) for size, body in bodies.items()}
+
+
+def _of_ours(photo: Path, quality: int, references: dict[str, pyvips.Image]) -> dict[str, tuple[float, int]]:
+    with (
+        scratch() as folder,
+        imgpro(folder / "data", environ={"IMGPRO_IMAGING_AVIF_QUALITY": str(quality)}) as server,
+    ):
+        address, _seconds = post_image(server.url, owner_key(folder / "data"), photo.read_bytes())
+        bodies = {size: fetch(f"{address}.avif?size={size}").body for size in references}
+    return {size: (_similarity(body, references[size]), len(body)) for size, body in bodies.items()}
+
+
+def _similarity(body: bytes, reference: pyvips.Image) -> float:
+    return ssim(reference, pyvips.Image.new_from_buffer(body, ""))

@@ -1,0 +1,175 @@
+"""Views of what is there already: a hot variant of some 30 KB, answers that nothing changed, and an original of 5 MB.
+
+Every server has the same core and wrk the other, with 16 connections; the servers take turns.
+"""
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pyvips
+
+from benchmarks import wrk
+from benchmarks.client import fetch, post_image
+from benchmarks.harness import (
+    Row,
+    Server,
+    at_least,
+    at_most,
+    bare,
+    imgpro,
+    median,
+    owner_key,
+    photograph,
+    real_photograph,
+    scratch,
+    spread,
+)
+from benchmarks.peers import missing, nginx, thumbor, thumbor_path
+
+ROUNDS = 3
+HOT_BYTES = 30_000
+ORIGINAL_BYTES = 5_000_000
+NOISE_SIGMAS = range(0, 40, 1)
+HOT_VARIANT = "webp?size=m"
+
+# Our requests a second at least so many times those of each.
+GOALS = {"bare Starlette": 1.0, "plain ASGI": 0.7, "thumbor": 12.0, "nginx": 0.25}
+GOAL_P99_MS = 5.0
+GOAL_NOT_MODIFIED = 1.0
+GOAL_ORIGINAL = 0.3
+
+OURS = "ours"
+OURS_QUIET = "ours, log level warning"
+NOT_MODIFIED = "ours, 304"
+
+
+@dataclass
+class _Target:
+    """An address under load, and what came of it in each round."""
+
+    url: str
+    headers: dict[str, str] = field(default_factory=dict)
+    loads: list[wrk.Load] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """The median of requests a second."""
+        return median([load.requests_per_second for load in self.loads])
+
+    @property
+    def p99_ms(self) -> float:
+        """The median of the rounds' 99th percentiles."""
+        return median([load.p99_ms for load in self.loads])
+
+
+def run() -> Iterator[Row | str]:
+    """Medians of the rounds, with the least and the most."""
+    if (cores := wrk.cores()) is None:
+        yield "further views need wrk, taskset and two cores, so they are left out"
+        return
+    server_core, wrk_core = cores
+    yield from missing("nginx", "thumbor")
+    with scratch() as folder, ExitStack() as stack:
+        prefix = wrk.pinned(server_core)
+        images = folder / "images"
+        images.mkdir()
+        photo = _hot_photograph(folder)
+        # One that logs each request, as by default, into a file; one that logs only what is wrong.
+        loud = stack.enter_context(
+            imgpro(folder / "loud", prefix=prefix, environ={"IMGPRO_LOG_LEVEL": "info"}, log=folder / "loud.log")
+        )
+        quiet = stack.enter_context(imgpro(folder / "quiet", prefix=prefix))
+        address = _hot_address(loud, folder / "loud", photo)
+        hot = fetch(address)
+        yield f"the hot variant is a WebP of {len(hot.body):,} bytes"
+        targets = {
+            OURS: _Target(address),
+            NOT_MODIFIED: _Target(address, {"If-None-Match": hot.headers["etag"]}),
+            OURS_QUIET: _Target(_hot_address(quiet, folder / "quiet", photo)),
+        }
+        assert fetch(address, targets[NOT_MODIFIED].headers).status == 304
+        targets |= _bare_targets(stack, prefix, images, hot.body)
+        targets |= _peer_targets(stack, prefix, images)
+        _load_in_turns(targets, wrk_core)
+        yield from _rows(targets)
+        yield from _original(loud, folder / "loud", images, wrk_core, targets.get("nginx"))
+
+
+def _hot_photograph(folder: Path) -> bytes:
+    """A small JPEG with as much noise as makes its variant of 640 px about 30 KB."""
+    photo = pyvips.Image.thumbnail(str(real_photograph(folder / "photo.jpg", 12)), 1200).copy_memory()
+    content = b""
+    for sigma in NOISE_SIGMAS:
+        noise = pyvips.Image.gaussnoise(photo.width, photo.height, mean=0, sigma=sigma, seed=1)
+        content = (photo + noise).cast("uchar").copy(interpretation="srgb").jpegsave_buffer(Q=95)
+        short_px = min(photo.width, photo.height)
+        variant = pyvips.Image.new_from_buffer(content, "").resize(640 / short_px)
+        if len(variant.webpsave_buffer(Q=80, effort=2)) >= HOT_BYTES:
+            break
+    return content
+
+
+def _hot_address(server: Server, data_dir: Path, content: bytes) -> str:
+    src, _seconds = post_image(server.url, owner_key(data_dir), content)
+    return f"{src}.{HOT_VARIANT}"
+
+
+def _bare_targets(stack: ExitStack, prefix: list[str], images: Path, body: bytes) -> dict[str, _Target]:
+    file = images / "hot.webp"
+    file.write_bytes(body)
+    started = {
+        name: stack.enter_context(bare("benchmarks.bare_views", kind, str(file), prefix=prefix))
+        for name, kind in (("bare Starlette", "starlette"), ("plain ASGI", "asgi"))
+    }
+    return {name: _Target(f"{server.url}/abcd1/abcdefghijklm1.webp") for name, server in started.items()}
+
+
+def _peer_targets(stack: ExitStack, prefix: list[str], images: Path) -> dict[str, _Target]:
+    targets = {}
+    if server := stack.enter_context(nginx(images, prefix)):
+        targets["nginx"] = _Target(f"{server.url}/hot.webp")
+    if server := stack.enter_context(thumbor(images, prefix)):
+        # The hot variant itself, so that it sends about as many bytes; its result storage has it from then on.
+        targets["thumbor"] = _Target(server.url + thumbor_path("webp", 0, 0, "hot.webp"))
+    return targets
+
+
+def _load_in_turns(targets: dict[str, _Target], core: int) -> None:
+    for target in targets.values():
+        fetch(target.url, target.headers)
+    for _ in range(ROUNDS):
+        for target in targets.values():
+            target.loads.append(wrk.load(target.url, core, target.headers))
+
+
+def _rows(targets: dict[str, _Target]) -> Iterator[Row]:
+    for name, target in targets.items():
+        note = f"{spread([load.requests_per_second for load in target.loads], 0)}; p99 {target.p99_ms:.2f} ms"
+        yield Row(f"hot variant, one core: {name}", target.rate, "/s", note=note)
+    for ours in (OURS, OURS_QUIET):
+        for name, goal in GOALS.items():
+            if name in targets:
+                yield at_least(f"hot variant: {ours} / {name}", targets[ours].rate / targets[name].rate, "x", goal)
+        yield at_most(f"hot variant: {ours}, p99", targets[ours].p99_ms, "ms", GOAL_P99_MS)
+    ratio = targets[NOT_MODIFIED].rate / targets[OURS].rate
+    yield at_least("hot variant: ours, 304 / 200", ratio, "x", GOAL_NOT_MODIFIED)
+
+
+def _original(ours: Server, data_dir: Path, images: Path, core: int, other: _Target | None) -> Iterator[Row]:
+    """A JPEG with bytes at its end that no decoder reads: what it shows does not matter here."""
+    content = photograph(images / "original.jpg", 1).read_bytes().ljust(ORIGINAL_BYTES, b"\0")
+    (images / "original.jpg").write_bytes(content)
+    src, _seconds = post_image(ours.url, owner_key(data_dir), content)
+    targets = {"ours": _Target(f"{src}.jpeg")}
+    if other:
+        targets["nginx"] = _Target(other.url.replace("hot.webp", "original.jpg"))
+    _load_in_turns(targets, core)
+    for name, target in targets.items():
+        assert len(fetch(target.url).body) == ORIGINAL_BYTES
+        note = f"{target.rate * ORIGINAL_BYTES / 1e6:,.0f} MB/s; p99 {target.p99_ms:.1f} ms"
+        yield Row(f"original of 5 MB, one core: {name}", target.rate, "/s", note=note)
+    if other:
+        ratio = targets["ours"].rate / targets["nginx"].rate
+        yield at_least("original of 5 MB: ours / nginx", ratio, "x", GOAL_ORIGINAL)
