@@ -14,23 +14,33 @@ from starlette.routing import BaseRoute, Route
 
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import ImgProError, OperatorError
+from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
-from imgpro_lite.runtime import Allowances, Runtime
-from imgpro_lite.services.housekeeping import keep_house_forever, save_rate_windows
+from imgpro_lite.runtime import Allowances, Maker, Runtime
+from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, files
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import DATABASE_NAME, hold_data_dir, load_secrets, mark_running, operator_errors
+from imgpro_lite.store.data_dir import (
+    CACHE_NAME,
+    DATABASE_NAME,
+    INTERMEDIATES_NAME,
+    hold_data_dir,
+    load_secrets,
+    mark_running,
+    operator_errors,
+)
 from imgpro_lite.store.db import open_database
 from imgpro_lite.web import api, cdn, health, library
+from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.responses import render_error, render_http_exception
 
@@ -88,8 +98,10 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
     app = Starlette(
         routes=routes(),
         lifespan=lifespan,
-        # The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line.
+        # The short way for hot images. Then the outermost first, so that even a failure's answer has CORS headers, and
+        # every answer an id and a log line.
         middleware=[
+            Middleware(HotPath, settings=settings),
             Middleware(Cors),
             Middleware(RequestLog),
             Middleware(UnreadBody),
@@ -109,11 +121,14 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
         crashed = stack.enter_context(mark_running(data_dir))
         blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
-        cache = VariantCache(data_dir, settings.cache.max_mb * BYTES_PER_MB)
+        cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
+        intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.prepare)
             await asyncio.to_thread(cache.prepare)
-        db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock))
+            await asyncio.to_thread(intermediates.prepare)
+        hot = HotAnswers(settings.cache.memory_mb * BYTES_PER_MB)
+        db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock, hot.forget))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
@@ -135,13 +150,14 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             links=Links(load_secrets(data_dir)),
             db=db,
             blobs=blobs,
-            cache=cache,
+            maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
+            hot=hot,
             rate_windows=rate_windows,
             in_flight=in_flight,
         )
         stack.push_async_callback(save_rate_windows, runtime)
-        background = [keep_house_forever(runtime), sweep_forever(runtime)]
+        background = [keep_house_forever(runtime), follow_others_forever(runtime), sweep_forever(runtime)]
         if crashed:
             background.append(remove_orphans(runtime))
         for work in background:

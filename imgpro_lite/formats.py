@@ -109,6 +109,13 @@ def display_format(stored: Format, *, has_alpha: bool) -> Format:
             return stored
 
 
+def intermediate_format(stored: Format, *, has_alpha: bool) -> Format:
+    """What a reduced picture kept from an upload is stored as: JPEG for what was lossy photographs already; PNG where
+    something else could be seen, or would cost bytes later, in sharp edges and flat areas."""
+    lossy = stored in (Format.JPEG, Format.HEIC, Format.AVIF) and not has_alpha
+    return Format.JPEG if lossy else Format.PNG
+
+
 def can_make(stored: Format, target: Format) -> bool:
     """Whether a picture stored as one format is served under another's extension (decisions 42 and 44)."""
     return target == stored or target in CONVERTIBLE_TO

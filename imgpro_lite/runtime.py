@@ -1,13 +1,15 @@
 """What a running server is made of. `app.py` builds it; handlers and services receive it."""
 
-from dataclasses import dataclass
+import asyncio
+from dataclasses import dataclass, field
 
 from imgpro_lite.clock import Clock
+from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.links import Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
-from imgpro_lite.settings import Settings
+from imgpro_lite.settings import ImagingSettings, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
@@ -23,6 +25,21 @@ class Allowances:
 
 
 @dataclass(frozen=True)
+class Maker:
+    """What it takes to make variants, in the server and in the operator's commands."""
+
+    settings: ImagingSettings
+    blobs: BlobStore
+    cache: VariantCache
+    intermediates: VariantCache
+    pool: WorkerPool
+    clock: Clock
+    in_flight: SingleFlight
+    preparing: dict[str, asyncio.Event] = field(default_factory=dict)
+    """The intermediates that are being made of uploads now, by name. Set when there is nothing to wait for any more."""
+
+
+@dataclass(frozen=True)
 class Runtime:
     """Everything that a request may need. Nothing of it is global."""
 
@@ -35,7 +52,8 @@ class Runtime:
     links: Links
     db: Database
     blobs: BlobStore
-    cache: VariantCache
+    maker: Maker
     pool: WorkerPool
+    hot: HotAnswers
     rate_windows: RateWindows
     in_flight: SingleFlight

@@ -211,6 +211,14 @@ class CacheSettings(Section):
     """Resized and converted pictures, and how long others may keep them."""
 
     max_mb: int = Field(2048, ge=1, description="Megabytes of variants on disk; the least recently used go first.")
+    intermediates_mb: Count = Field(
+        512,
+        description="Megabytes of reduced pictures kept from uploads, so that no first view decodes a large original. "
+        "0: none.",
+    )
+    memory_mb: Count = Field(
+        32, description="Megabytes of memory for small image files that are asked for often. 0: none."
+    )
     max_age_seconds: int = Field(86_400, ge=0, description="Seconds that browsers and proxies may keep image bytes.")
 
 

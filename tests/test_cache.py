@@ -14,7 +14,7 @@ FILE_BYTES = 100  # ten of them fit
 
 
 def open_cache(data_dir: Path, max_bytes: int = CAP_BYTES) -> VariantCache:
-    cache = VariantCache(data_dir, max_bytes)
+    cache = VariantCache(data_dir / "cache", max_bytes)
     cache.prepare()
     return cache
 

@@ -276,7 +276,8 @@ def test_an_expired_image_is_gone_everywhere_at_once(api: Api, clock: FakeClock)
 
 
 @pytest.mark.parametrize("lost", ["", "*"], ids=["the directory", "what is in it"])
-def test_a_cache_that_was_emptied_meanwhile_is_made_again(api: Api, lost: str) -> None:
+def test_a_cache_that_was_emptied_meanwhile_is_made_again(start: ApiFactory, lost: str) -> None:
+    api = start(cache={"memory_mb": 0})
     src = uploaded(api, make_image("jpeg", 700, 500))["src"]
     address = sibling(src, "webp") + "?size=s"
     before = api.fetch(address)

@@ -13,7 +13,8 @@ import pytest
 from conftest import FakeClock
 
 from imgpro_lite.errors import OperatorError, Overloaded
-from imgpro_lite.store.db import Database, Tx, connect_file, open_database, open_for_command
+from imgpro_lite.store.db import Database, open_database
+from imgpro_lite.store.sqlite_file import Tx, connect_file, open_for_command
 
 HOLD_THE_LOCK = """
 import sqlite3, sys

@@ -21,6 +21,7 @@ LAYERS: dict[str, set[str]] = {
         "errors",
         "fields",
         "formats",
+        "hot_answers",
         "ids",
         "links",
         "logs",

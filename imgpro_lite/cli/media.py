@@ -15,17 +15,19 @@ from imgpro_lite.cli.offline import (
     require_database,
     settings_for_command,
     transaction,
+    wait_until_noticed,
 )
 from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services import moderation
+from imgpro_lite.services.making import variants_of
 from imgpro_lite.services.moderation import Listed
 from imgpro_lite.services.sweeper import STEP_FILES, purge_files
-from imgpro_lite.services.variants import variants_of
-from imgpro_lite.settings import BYTES_PER_MB, Settings
+from imgpro_lite.settings import Settings
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
+from imgpro_lite.store.data_dir import CACHE_NAME, INTERMEDIATES_NAME
 
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
 
@@ -92,6 +94,7 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
         with transaction(settings) as tx:
             for media_id in dict.fromkeys(media_ids):
                 moderation.delete_image(tx, media_id)
+        wait_until_noticed(settings)
         days = settings.storage.grace_days
         click.echo(f"Deleted {len(media_ids)}. For {days} days `imgpro-lite media restore` brings them back.")
         return
@@ -99,6 +102,7 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
         for media_id in dict.fromkeys(media_ids):
             moderation.purge_image(tx, media_id)
     _purge_files(settings)
+    wait_until_noticed(settings)
     click.echo(f"Deleted {len(media_ids)} for good.")
 
 
@@ -133,20 +137,22 @@ def block(config_path: Path | None, data_dir: Path | None, sha256: str) -> None:
     with transaction(settings) as tx:
         removed = moderation.block_blob(tx, digest)
     _purge_files(settings)
+    wait_until_noticed(settings)
     click.echo(f"Blocked {sha256.lower()}; {removed} images were removed.")
 
 
 def _purge_files(settings: Settings) -> None:
     """Remove the files of bytes that no image has any more, and everything made from them."""
     blobs = BlobStore(settings.data_dir, min_free_bytes=0)
-    cache = VariantCache(settings.data_dir, settings.cache.max_mb * BYTES_PER_MB)
+    caches = [VariantCache(settings.data_dir / name, 0) for name in (CACHE_NAME, INTERMEDIATES_NAME)]
     while True:
         with transaction(settings) as tx:
             purged = purge_files(tx, blobs, STEP_FILES)
         if not purged:
             return
         for sha256 in purged.removed:
-            cache.remove_files(variants_of(sha256))
+            for cache in caches:
+                cache.remove_files(variants_of(sha256))
 
 
 def _listed_json(item: Listed) -> dict[str, Any]:

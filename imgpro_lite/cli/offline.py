@@ -1,6 +1,7 @@
 """What the operator's commands share: they work on the data directory itself, beside a running server or alone."""
 
 import sqlite3
+import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
@@ -12,9 +13,10 @@ from rich.table import Table
 from imgpro_lite.cli.options import load
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
+from imgpro_lite.services.housekeeping import FOLLOW_EVERY_SECONDS
 from imgpro_lite.settings import Settings
-from imgpro_lite.store.data_dir import DATABASE_NAME
-from imgpro_lite.store.db import Tx, open_for_command, write_transaction
+from imgpro_lite.store.data_dir import DATABASE_NAME, is_running
+from imgpro_lite.store.sqlite_file import Tx, open_for_command, write_transaction
 
 # Wide enough for every column when the output goes to a file or a pipe.
 PIPE_WIDTH_CHARS = 250
@@ -41,6 +43,12 @@ def transaction(settings: Settings) -> Iterator[Tx]:
     """A write transaction on a connection of the command's own. Raises OperatorError."""
     with open_library(settings) as conn, write_transaction(conn, Clock()) as tx:
         yield tx
+
+
+def wait_until_noticed(settings: Settings) -> None:
+    """Return when a running server has forgotten what it knew of images that a command has just removed."""
+    if is_running(settings.data_dir):
+        time.sleep(2 * FOLLOW_EVERY_SECONDS)
 
 
 def date_text(at: int) -> str:

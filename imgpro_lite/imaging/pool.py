@@ -8,7 +8,7 @@ import asyncio
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -87,7 +87,7 @@ class WorkerPool:
         """
         if self._busy or time.monotonic() - self._last_answer_at < _FRESH_ANSWER_SECONDS:
             return
-        job = Job({"do": "ping"}, None, None, _PING_SECONDS, Priority.UPLOAD, errors.TransformFailed, _CANNOT)
+        job = Job({"do": "ping"}, None, (), _PING_SECONDS, Priority.UPLOAD, errors.TransformFailed, _CANNOT)
         try:
             async with asyncio.timeout(_PING_SECONDS):
                 await self._do(job)
@@ -95,17 +95,36 @@ class WorkerPool:
             raise errors.Overloaded(int(_PING_SECONDS), "No worker answers.") from error
 
     async def probe(
-        self, source: Path, format_: Format, *, sanitized: Path | None = None, priority: Priority = Priority.UPLOAD
+        self,
+        source: Path,
+        format_: Format,
+        *,
+        sanitized: Path | None = None,
+        intermediates: Mapping[int, Path] | None = None,
+        on_made: Callable[[int], None] = lambda _edge_px: None,
+        on_end: Callable[[], None] = lambda: None,
+        priority: Priority = Priority.UPLOAD,
     ) -> Probed:
-        """What an uploaded file is, after decoding all of it. Of an SVG, the document to store is written to
-        `sanitized`, which must not exist. Raises UnsupportedFormat or Overloaded."""
+        """What an uploaded file is, after decoding all of it. None of the files that it writes may exist.
+
+        Of an SVG, the document to store is written to `sanitized`. Of another picture, reduced ones are written to
+        `intermediates`, by their short edge in pixels, also after the answer: `on_made` is called when one is complete,
+        `on_end` (perhaps twice) when no more will come. Raises UnsupportedFormat or Overloaded.
+        """
         is_svg = format_ == Format.SVG
         if is_svg != (sanitized is not None):
             raise ValueError("exactly an SVG has a sanitised document")
-        message = {"do": "probe", "format": format_}
+        by_edge = intermediates or {}
+        message = {"do": "probe", "format": format_, "intermediates_px": list(by_edge)}
+        targets = [sanitized] if sanitized is not None else list(by_edge.values())
         deadline_seconds = self._deadline_seconds(is_svg)
-        job = Job(message, source, sanitized, deadline_seconds, priority, errors.UnsupportedFormat, _BROKEN, is_svg)
-        fields = await self._do(job)
+        job = Job(message, source, targets, deadline_seconds, priority, errors.UnsupportedFormat, _BROKEN, is_svg)
+        job.on_made, job.on_end = on_made, on_end
+        try:
+            fields = await self._do(job)
+        except BaseException:
+            on_end()
+            raise
         return Probed(**fields | {"format": Format(fields["format"])})
 
     async def transform(
@@ -116,7 +135,7 @@ class WorkerPool:
         is_svg = job.source == Format.SVG
         message = {"do": "transform", "transform": asdict(job)}
         deadline_seconds = self._deadline_seconds(is_svg)
-        waiting = Job(message, source, target, deadline_seconds, priority, errors.TransformFailed, _CANNOT, is_svg)
+        waiting = Job(message, source, [target], deadline_seconds, priority, errors.TransformFailed, _CANNOT, is_svg)
         return Transformed(**await self._do(waiting))
 
     def _deadline_seconds(self, is_svg: bool) -> float:
@@ -148,6 +167,7 @@ class WorkerPool:
                 await self._end_worker(worker)
                 worker = await self._start_worker_patiently()
                 is_fit = await self._serve_again(job, worker)
+            job.on_end()
             if job.source is not None:  # not a ping
                 self._line.learn(time.monotonic() - started_at)
             if not is_fit or job.one_shot or worker.jobs_done >= self._settings.jobs_per_worker:
@@ -157,6 +177,8 @@ class WorkerPool:
     async def _serve_again(self, job: Job, worker: WorkerProcess) -> bool:
         """Give a job whose worker died a second chance, with a fresh one: the death may have been the fault of another
         picture, whose memory made the kernel choose. There is no third."""
+        if job.answer.done():
+            return True
         try:
             return await self._serve(job, worker)
         except WorkerDied as error:
@@ -171,6 +193,9 @@ class WorkerPool:
             with _open_files(job) as files, self._at_work():
                 async with asyncio.timeout(job.deadline_seconds):
                     answer = await worker.ask(job.message, files, job.paths)
+                    while answer.get("more"):
+                        job.settle(answer)
+                        answer = await worker.receive()
                 job.settle(answer)
         except TimeoutError:
             logger.info("%s of %s: killed after %g s", job.message["do"], job.source, job.deadline_seconds)
@@ -233,20 +258,21 @@ def share_out(settings: ImagingSettings, cores: int, total_memory_mb: int) -> tu
 
 @contextmanager
 def _open_files(job: Job) -> Iterator[list[int]]:
-    """The descriptors of a job's files. A target that is not finished, or not wanted any more, is removed."""
+    """The descriptors of a job's files. Targets that are not finished, or not wanted any more, are removed."""
     descriptors = []
     binary = getattr(os, "O_BINARY", 0)
-    created = False
+    created: list[Path] = []
     try:
         if job.source is not None:
             descriptors.append(os.open(job.source, os.O_RDONLY | binary))
-        if job.target is not None:
+        for target in job.targets:
             # To be read too: an SVG is looked at in its sanitised form.
-            descriptors.append(os.open(job.target, os.O_RDWR | os.O_CREAT | os.O_EXCL | binary, 0o600))
-            created = True
+            descriptors.append(os.open(target, os.O_RDWR | os.O_CREAT | os.O_EXCL | binary, 0o600))
+            created.append(target)
         yield descriptors
     finally:
         for descriptor in descriptors:
             os.close(descriptor)
-        if created and job.target is not None and not job.is_done:
-            job.target.unlink(missing_ok=True)
+        if not job.is_done:
+            for target in created:
+                target.unlink(missing_ok=True)

@@ -1,10 +1,12 @@
 """Looking at a file that was just uploaded: is it what it seems, small enough, complete, and what does it show."""
 
 import os
+from collections.abc import Iterator, Sequence
 
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import budget, svg
 from imgpro_lite.imaging.completeness import check_complete
+from imgpro_lite.imaging.intermediates import Intermediates
 from imgpro_lite.imaging.jobs import Limits, Probed, Refused
 from imgpro_lite.imaging.loaders import Picture, open_picture
 
@@ -12,19 +14,26 @@ from imgpro_lite.imaging.loaders import Picture, open_picture
 _TRIAL_PX = 64
 
 
-def probe(format_: Format, limits: Limits, source: int, sanitized: int | None = None) -> Probed:
-    """Decode the whole file once and say what it is. Of an SVG, the sanitised document is written to the second
-    descriptor. Raises Refused, or whatever the decoder raises on a broken file."""
+def probe(
+    format_: Format, limits: Limits, source: int, targets: Sequence[int], intermediates_px: Sequence[int]
+) -> tuple[Probed, Iterator[int]]:
+    """Decode the whole file once and say what it is.
+
+    `targets` are descriptors to write to: of an SVG, one for the sanitised document; of other pictures, one for each
+    of `intermediates_px`, which are written while the iterator is run, as it yields them. Raises Refused, or whatever
+    the decoder raises on a broken file.
+    """
     if format_ == Format.SVG:
-        if sanitized is None:
-            raise ValueError("an SVG needs a file for the sanitised document")
-        source = _sanitise(source, sanitized)
+        source = _sanitise(source, *targets)
     picture = open_picture(source, format_, limits)
     if format_ == Format.SVG and max(picture.width, picture.height) > svg.MAX_SIDE_PX:
         raise Refused(f"The SVG is larger than {svg.MAX_SIDE_PX:,} pixels wide or high.")
     check_complete(source, format_)
-    _decode_all(picture)
-    return Probed(format_, picture.width, picture.height, picture.has_alpha, picture.frames)
+    intermediates = Intermediates(picture, format_, intermediates_px)
+    if not intermediates:
+        _decode_all(picture)
+    probed = Probed(format_, picture.width, picture.height, picture.has_alpha, picture.frames)
+    return probed, intermediates.save(intermediates_px, targets) if intermediates else iter(())
 
 
 def _sanitise(source: int, sanitized: int) -> int:

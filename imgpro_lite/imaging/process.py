@@ -98,7 +98,7 @@ class WorkerProcess:
                 theirs.close()
         worker = cls(process, ours)
         try:
-            worker.protections = (await asyncio.wait_for(worker._receive(), _START_SECONDS))["ready"]
+            worker.protections = (await asyncio.wait_for(worker.receive(), _START_SECONDS))["ready"]
         except BaseException:
             await worker.kill()
             raise
@@ -110,8 +110,8 @@ class WorkerProcess:
         return self._process.returncode is None and not self._answers.at_eof()
 
     async def ask(self, job: dict[str, Any], files: Sequence[int], paths: Sequence[Path]) -> dict[str, Any]:
-        """Send a job with its files (first the one to read, then the one to write) and wait for the answer.
-        Raises WorkerDied. Cancelled or timed out, the worker is still busy: kill it."""
+        """Send a job with its files (first the one to read, then those to write) and wait for the first answer; if it
+        has `more`, others follow. Raises WorkerDied. Cancelled or timed out, the worker is still busy: kill it."""
         if self._files is not None:
             message = job | {"files": len(files)}
         else:
@@ -123,11 +123,12 @@ class WorkerProcess:
             await self._jobs.drain()
         except OSError as error:
             raise WorkerDied("it was gone before the job") from error
-        answer = await self._receive()
+        answer = await self.receive()
         self.jobs_done += 1
         return answer
 
-    async def _receive(self) -> dict[str, Any]:
+    async def receive(self) -> dict[str, Any]:
+        """The next answer. Raises WorkerDied."""
         try:
             line = await self._answers.readline()
             answer: dict[str, Any] = json.loads(line)

@@ -1,15 +1,14 @@
 """Making a variant: the steps, in the order they happen."""
 
-from dataclasses import dataclass
-from typing import Any
-
-import pyvips
+import hashlib
+import os
 
 from imgpro_lite.formats import Format, can_make
 from imgpro_lite.imaging import budget
-from imgpro_lite.imaging.colour import from_ink, to_srgb
-from imgpro_lite.imaging.jobs import Limits, Refused, Transform, Transformed
+from imgpro_lite.imaging.encoders import encode
+from imgpro_lite.imaging.jobs import Damaged, Limits, Refused, Transform, Transformed
 from imgpro_lite.imaging.loaders import Picture, open_picture
+from imgpro_lite.imaging.rendering import Size, decode, upright_srgb
 
 # Larger results are scaled down to fit (decision 45). WebP has 14 bits for a side; AVIF takes the AV1 encoder's memory
 # and time; an SVG has no pixels that could be lost, and can be as long and thin as its author likes.
@@ -19,55 +18,40 @@ _MAX_AVIF_PIXELS = 16_000_000
 
 _ANIMATED = (Format.GIF, Format.WEBP)
 
-# WebP, 640 px from 12 megapixels: effort 2 takes 22 ms, 4 takes 49.
-WEBP_EFFORT = 2
-
-# AVIF, 12 megapixels: effort 4 takes 11.8 CPU seconds, 2 takes 1.5, 0 takes 0.5. So little effort for large results.
-_AVIF_LARGE_PIXELS = 2_000_000
-
-# Optimised JPEG tables are 5 % smaller, but the whole picture is kept as coefficients: 6 MB for each megapixel.
-_JPEG_LARGE_PIXELS = 16_000_000
-
-
-@dataclass(frozen=True)
-class _Size:
-    """Upright, in pixels, of one frame."""
-
-    width: int
-    height: int
-
 
 def transform(job: Transform, limits: Limits, source: int, target: int) -> Transformed:
-    """Write the variant to the descriptor. Raises Refused, or whatever a library raises."""
+    """Write the variant to the descriptor. Raises Refused, Damaged, or whatever a library raises."""
     if not can_make(job.source, job.target) or job.target == Format.SVG:
         raise Refused(f"{job.source.upper()} pictures are not converted to {job.target.upper()}.")
+    if job.sha256 is not None:
+        _check_hash(source, job.sha256)
     picture = open_picture(source, job.source, limits)
-    size = _clamp(_wanted_size(picture, job), job)
-    frames = _frames(picture, job)
-
-    image = _decode(picture, size, frames)
-    image = from_ink(image)
-    image = _resize_upright(image, size)
-    image = to_srgb(image)
-    if job.target == Format.JPEG:
-        image = _flatten(image)
-    _save(image, job, target)
+    original = Size(*job.original_size) if job.original_size else Size(picture.width, picture.height)
+    size = _clamp(_wanted_size(original, job), job)
+    image = decode(picture, size, _frames(picture, job))
+    image = upright_srgb(image, size)
+    encode(image, job.target, job.quality, target)
     return Transformed(size.width, size.height)
 
 
-def _wanted_size(picture: Picture, job: Transform) -> _Size:
+def _check_hash(source: int, expected: str) -> None:
+    """Decoders make something of most damaged files: half a picture, or one with a grey lower half. So make sure that
+    the disk still has what arrived: 0.7 ms for each megabyte."""
+    os.lseek(source, 0, os.SEEK_SET)
+    with os.fdopen(os.dup(source), "rb") as file:
+        actual = hashlib.file_digest(file, "sha256").hexdigest()
+    if actual != expected:
+        raise Damaged(f"its SHA-256 is {actual} instead of {expected}.")
+
+
+def _wanted_size(original: Size, job: Transform) -> Size:
     """The size that was asked for: the short edge exactly, the long edge rounded to the nearest pixel."""
-    short = min(picture.width, picture.height)
-    if job.short_edge_px is None or (short <= job.short_edge_px and job.source != Format.SVG):
-        return _Size(picture.width, picture.height)
-    return _scaled(picture.width, picture.height, job.short_edge_px / short)
+    if job.short_edge_px is None or (original.short_edge <= job.short_edge_px and job.source != Format.SVG):
+        return original
+    return original.scaled(job.short_edge_px / original.short_edge)
 
 
-def _scaled(width: int, height: int, factor: float) -> _Size:
-    return _Size(max(1, round(width * factor)), max(1, round(height * factor)))
-
-
-def _clamp(size: _Size, job: Transform) -> _Size:
+def _clamp(size: Size, job: Transform) -> Size:
     """The largest size that the format takes, if that is smaller."""
     longest = max(size.width, size.height)
     limit = _MAX_SIDE_PX.get(job.target, longest)
@@ -75,52 +59,11 @@ def _clamp(size: _Size, job: Transform) -> _Size:
         limit = min(limit, _MAX_SVG_SIDE_PX)
     factor = min(1.0, limit / longest)
     if job.target == Format.AVIF:
-        factor = min(factor, (_MAX_AVIF_PIXELS / (size.width * size.height)) ** 0.5)
-    return size if factor == 1.0 else _scaled(size.width, size.height, factor)
+        factor = min(factor, (_MAX_AVIF_PIXELS / size.pixels) ** 0.5)
+    return size if factor == 1.0 else size.scaled(factor)
 
 
 def _frames(picture: Picture, job: Transform) -> int:
     """How many frames the variant has: all or one (decision 44)."""
     animated = job.target in _ANIMATED and budget.fits_animation(picture.frames, picture.width, picture.height)
     return picture.frames if animated else 1
-
-
-def _decode(picture: Picture, size: _Size, frames: int) -> pyvips.Image:
-    return picture.decode(min(picture.width / size.width, picture.height / size.height), frames)
-
-
-def _resize_upright(image: pyvips.Image, size: _Size) -> pyvips.Image:
-    """Turn by the EXIF orientation and resize to exactly this size, premultiplied, to 8 bits."""
-    return image.thumbnail_image(size.width, height=size.height, size="force")
-
-
-def _flatten(image: pyvips.Image) -> pyvips.Image:
-    """Transparent becomes white (decision 43)."""
-    return image.flatten(background=255) if image.hasalpha() else image
-
-
-def _save(image: pyvips.Image, job: Transform, descriptor: int) -> None:
-    """Encode, without EXIF, XMP, IPTC or GPS. A profile that is still there after `to_srgb` is needed."""
-    target = pyvips.Target.new_to_descriptor(descriptor)
-    options: dict[str, Any] = {"keep": "icc"}
-    pixels = image.width * image.height
-    match job.target:
-        case Format.JPEG:
-            optimise = pixels <= _JPEG_LARGE_PIXELS
-            image.jpegsave_target(target, Q=job.quality, optimize_coding=optimise, **options)
-        case Format.PNG:
-            image.pngsave_target(target, compression=6, palette=_is_palette(image), **options)
-        case Format.WEBP:
-            # Effort 4 takes twice the time of 2 for files 2 % smaller.
-            image.webpsave_target(target, Q=job.quality, effort=WEBP_EFFORT, **options)
-        case Format.AVIF:
-            effort = 0 if pixels > _AVIF_LARGE_PIXELS else 2
-            image.heifsave_target(target, Q=job.quality, compression="av1", effort=effort, bitdepth=8, **options)
-        case Format.GIF:
-            image.gifsave_target(target, **options)
-        case _:
-            raise ValueError(f"{job.target} is not made from other formats")
-
-
-def _is_palette(image: pyvips.Image) -> bool:
-    return bool(image.get_typeof("palette"))

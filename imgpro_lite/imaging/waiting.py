@@ -4,7 +4,7 @@ import asyncio
 import logging
 import math
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,23 +23,27 @@ _NEWEST_WEIGHT = 0.05
 
 @dataclass(eq=False)
 class Job:
-    """A job with its files, and where the answer goes. `source` is read, `target` is created and written."""
+    """A job with its files, and where the answer goes. `source` is read, `targets` are created and written."""
 
     message: dict[str, Any]
     source: Path | None
-    target: Path | None
+    targets: Sequence[Path]
     deadline_seconds: float
     priority: Priority
     refusal: Callable[[str], errors.ImgProError]
     failure_message: str
     one_shot: bool = False
+    on_made: Callable[[int], None] = lambda _edge_px: None
+    """Called with each intermediate that is finished, while the job goes on after its answer."""
+    on_end: Callable[[], None] = lambda: None
+    """Called when nothing will be written any more, whether the job was done or not."""
     is_waiting: bool = False
     answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def paths(self) -> list[Path]:
         """The files, first the one to read."""
-        return [path for path in (self.source, self.target) if path is not None]
+        return [*([self.source] if self.source is not None else []), *self.targets]
 
     @property
     def is_done(self) -> bool:
@@ -48,9 +52,13 @@ class Job:
 
     def settle(self, answer: dict[str, Any]) -> None:
         """Pass on what the worker said."""
+        if "damaged" in answer:
+            logger.error("%s is damaged: %s Restore it from a backup.", self.source, answer["damaged"])
         if "failed" in answer:
             logger.info("%s of %s: %s", self.message["do"], self.source, answer["failed"])
-        if self.answer.done():  # the caller was cancelled
+        if "made" in answer:
+            self.on_made(answer["made"])
+        if self.answer.done():  # the caller was cancelled, or has its answer already
             return
         if "done" in answer:
             self.answer.set_result(answer["done"])

@@ -12,11 +12,12 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
+from itertools import chain, repeat
 from typing import IO, Any
 
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
-from imgpro_lite.imaging.jobs import Limits, Refused, Transform
+from imgpro_lite.imaging.jobs import Damaged, Limits, Refused, Transform
 
 Message = dict[str, Any]
 
@@ -35,43 +36,61 @@ def main(argument: str) -> None:
     _send(answers, {"ready": in_force})
     for line in sys.stdin.buffer:
         job: Message = json.loads(line)
-        try:
-            with _files_of(job, files) as descriptors:
-                answer = _run(job, descriptors, limits)
-        except Refused as refusal:
-            answer = {"refused": str(refusal)}
-        except Exception as error:  # anything a decoder does: the server tells the client no more than "could not"
-            answer = {"failed": f"{type(error).__name__}: {error}"[:2000]}
-        _send(answers, answer)
+        for answer in _answer(job, files, limits):
+            _send(answers, answer)
 
 
-def _run(job: Message, descriptors: list[int], limits: Limits) -> Message:
+def _answer(job: Message, files: socket.socket | None, limits: Limits) -> Iterator[Message]:
+    """The answers to a job, whatever becomes of it. All but the last have `more`; before that the files are closed."""
+    last: Message = {}
+    try:
+        with _files_of(job, files) as descriptors:
+            for answer in _run(job, descriptors, limits):
+                if answer.get("more"):
+                    yield answer
+                else:
+                    last = answer
+        yield last
+    except Refused as refusal:
+        yield {"refused": str(refusal)}
+    except Damaged as damage:
+        yield {"damaged": str(damage)}
+    except Exception as error:  # anything a decoder does: the server tells the client no more than "could not"
+        yield {"failed": f"{type(error).__name__}: {error}"[:2000]}
+
+
+def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Message]:
     """Do one job. The image code is imported here, after the sandbox is shut."""
     from imgpro_lite.imaging.probe import probe
     from imgpro_lite.imaging.transform import transform
 
     match job["do"]:
         case "ping":
-            return {"done": {}}
+            yield {"done": {}}
         case "probe":
-            return {"done": asdict(probe(Format(job["format"]), limits, *descriptors))}
+            source, *targets = descriptors
+            probed, intermediates = probe(Format(job["format"]), limits, source, targets, job["intermediates_px"])
+            yield {"done": asdict(probed), "more": True}
+            for edge_px in intermediates:
+                yield {"made": edge_px, "more": True}
+            yield {}
         case "transform":
             fields = job["transform"]
-            wanted = Transform(**fields | {"source": Format(fields["source"]), "target": Format(fields["target"])})
-            return {"done": asdict(transform(wanted, limits, *descriptors))}
+            fields |= {"source": Format(fields["source"]), "target": Format(fields["target"])}
+            yield {"done": asdict(transform(Transform(**fields), limits, *descriptors))}
         case unknown:
             raise ValueError(f"unknown job {unknown!r}")
 
 
 @contextmanager
 def _files_of(job: Message, files: socket.socket | None) -> Iterator[list[int]]:
-    """The open files of a job: first the one to read, then the one to write, if any."""
+    """The open files of a job: first the one to read, then those to write, if any."""
     if files is not None:
         descriptors = sandbox.receive_descriptors(files, job["files"]) if job["files"] else []
     else:
         binary = getattr(os, "O_BINARY", 0)
-        modes = (os.O_RDONLY | binary, os.O_WRONLY | binary)
-        descriptors = [os.open(path, mode) for path, mode in zip(job["paths"], modes, strict=False)]
+        modes = chain([os.O_RDONLY], repeat(os.O_RDWR))
+        descriptors = [os.open(path, mode | binary) for path, mode in zip(job["paths"], modes, strict=False)]
     try:
         yield descriptors
     finally:

@@ -21,7 +21,7 @@ from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.limits import verify_resend_url
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
-from imgpro_lite.store.db import Tx
+from imgpro_lite.store.sqlite_file import Tx
 
 DEFAULT_KEY_NAME = "Default"
 FREE = "free"  # the plan of every key made through the API (decision 15)

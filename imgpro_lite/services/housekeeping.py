@@ -1,4 +1,8 @@
-"""What is done once a second: the attempts of rate limits are saved (decision 19), the database's log is folded."""
+"""What is done all the time.
+
+Five times a second, what other processes did is noticed. Once a second, the attempts of rate limits are saved
+(decision 19), and the database's log is folded.
+"""
 
 import asyncio
 import logging
@@ -12,6 +16,8 @@ log = logging.getLogger("imgpro_lite.housekeeping")
 
 EVERY_SECONDS = 1
 FORGET_EVERY_ROUNDS = 60
+# How long after an operator's command, such as `media block`, hot image bytes may still be sent. One look costs 0.1 ms.
+FOLLOW_EVERY_SECONDS = 0.2
 
 
 async def save_rate_windows(rt: Runtime) -> None:
@@ -34,3 +40,14 @@ async def keep_house_forever(rt: Runtime) -> None:
         rounds += 1
         if rounds % FORGET_EVERY_ROUNDS == 0:
             rt.rate_windows.forget_ended(rt.clock.now())
+
+
+async def follow_others_forever(rt: Runtime) -> None:
+    """Notice what other processes write to the database, and forget what was remembered of it. Until cancelled."""
+    while True:
+        await asyncio.sleep(FOLLOW_EVERY_SECONDS)
+        try:
+            if await rt.db.has_changed_outside():
+                rt.hot.clear()
+        except sqlite3.Error:
+            log.warning("looking for changes by other processes failed", exc_info=True)

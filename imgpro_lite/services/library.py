@@ -13,8 +13,8 @@ from imgpro_lite.models import Caller, Media, MediaFilter, NamespaceUsage
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.accounts import get_current_team
 from imgpro_lite.store import media_lists, media_rows
-from imgpro_lite.store.db import Tx
 from imgpro_lite.store.media_lists import Position
+from imgpro_lite.store.sqlite_file import Tx
 
 # Images deleted in one transaction when a namespace is deleted. At about 0.1 ms each, others wait at most 50 ms.
 DELETE_STEP_IMAGES = 500

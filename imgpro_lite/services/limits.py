@@ -10,7 +10,7 @@ from imgpro_lite.plans import OWNER, Plan, month_ends_at, month_number
 from imgpro_lite.rate_windows import DAY_SECONDS, HOUR_SECONDS, RateLimit, Window, refuse_exceeded
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
-from imgpro_lite.store.db import Tx
+from imgpro_lite.store.sqlite_file import Tx
 
 MIN_IMAGE_BYTES = 1  # before an upload's size is known: a quota with less than this left is exhausted
 

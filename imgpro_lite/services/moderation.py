@@ -7,7 +7,7 @@ from imgpro_lite.errors import OperatorError
 from imgpro_lite.fields import is_text
 from imgpro_lite.models import Media
 from imgpro_lite.store import media_lists, media_rows
-from imgpro_lite.store.db import Tx
+from imgpro_lite.store.sqlite_file import Tx
 
 
 @dataclass(frozen=True)

@@ -12,11 +12,11 @@ from pathlib import Path
 
 from imgpro_lite.errors import ImgProError, StorageFull
 from imgpro_lite.runtime import Runtime
-from imgpro_lite.services.variants import variants_of
+from imgpro_lite.services.making import variants_of
 from imgpro_lite.settings import SECONDS_PER_DAY
 from imgpro_lite.store import media_rows
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.db import Tx
+from imgpro_lite.store.sqlite_file import Tx
 
 log = logging.getLogger("imgpro_lite.sweeper")
 
@@ -45,8 +45,9 @@ async def sweep(rt: Runtime) -> Swept:
         purged += count
     while gone := await rt.db.write(purge_files, rt.blobs, STEP_FILES):
         for sha256 in gone.removed:
-            for name in await asyncio.to_thread(rt.cache.remove_files, variants_of(sha256)):
-                rt.cache.forget(name)
+            for cache in (rt.maker.cache, rt.maker.intermediates):
+                for name in await asyncio.to_thread(cache.remove_files, variants_of(sha256)):
+                    cache.forget(name)
     return Swept(expired, purged)
 
 

@@ -22,10 +22,11 @@ from imgpro_lite.models import Caller, Media, NewMedia, Team
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.accounts import get_current_team, retention_days
 from imgpro_lite.services.limits import charge_upload
+from imgpro_lite.services.preparing import Preparation
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
-from imgpro_lite.store.db import Tx
 from imgpro_lite.store.spool import SpooledFile
+from imgpro_lite.store.sqlite_file import Tx
 
 
 def file_limit_bytes(settings: Settings, caller: Caller) -> int:
@@ -84,7 +85,12 @@ def _blocked() -> Forbidden:
 async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIterator[tuple[SpooledFile, Probed]]:
     """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised."""
     if format_ is not Format.SVG:
-        yield file, await _probe_while_syncing(rt, file, format_)
+        preparation = Preparation(rt.maker, file.sha256)
+        try:
+            yield file, await _probe_while_syncing(rt, file, format_, preparation)
+        except BaseException:
+            preparation.drop()
+            raise
         return
     with rt.blobs.temporary_path() as path:
         probed = await rt.pool.probe(file.path, format_, sanitized=path)
@@ -101,11 +107,17 @@ async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIter
             yield stored, probed
 
 
-async def _probe_while_syncing(rt: Runtime, file: SpooledFile, format_: Format) -> Probed:
+async def _probe_while_syncing(rt: Runtime, file: SpooledFile, format_: Format, preparation: Preparation) -> Probed:
     """What a worker sees, while the disk is busy too. Returns after both, whatever becomes of them."""
     syncing = asyncio.create_task(file.sync())
     try:
-        probed = await rt.pool.probe(file.path, format_)
+        probed = await rt.pool.probe(
+            file.path,
+            format_,
+            intermediates=preparation.paths,
+            on_made=preparation.keep,
+            on_end=preparation.end,
+        )
     except BaseException:
         await asyncio.wait([syncing])  # a thread is still using the descriptor, which the caller is about to close
         syncing.exception()

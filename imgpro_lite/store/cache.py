@@ -1,4 +1,4 @@
-"""Variants on disk: `cache/ab/<key>`, under a size cap, the least recently used evicted first.
+"""Variants on disk: `ab/<key>` in a directory of their own, under a size cap, the least recently used evicted first.
 
 What is cached can always be made again, so nothing is synced; a file that a power cut left empty counts as missing.
 """
@@ -27,9 +27,9 @@ class _Entry:
 class VariantCache:
     """Files by name. The index is in memory and is read from the directory at the start."""
 
-    def __init__(self, data_dir: Path, max_bytes: int) -> None:
-        self.root = data_dir / "cache"
-        self._max_bytes = max_bytes
+    def __init__(self, directory: Path, max_bytes: int) -> None:
+        self.root = directory
+        self.max_bytes = max_bytes
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
         self._total_bytes = 0
         self._failures: OrderedDict[str, int] = OrderedDict()  # name → until when, oldest first
@@ -100,6 +100,11 @@ class VariantCache:
         if entry := self._entries.pop(name, None):
             self._total_bytes -= entry.size_bytes
 
+    def remove(self, name: str) -> None:
+        """Remove a variant that is of no use."""
+        self.forget(name)
+        self.path(name).unlink(missing_ok=True)
+
     def remove_files(self, prefix: str) -> list[str]:
         """Remove the files of variants whose names begin like this: the names, which the index is still to forget.
 
@@ -123,7 +128,7 @@ class VariantCache:
 
     def _evict(self) -> None:
         """Remove the least recently used until the cap holds; the newest stays, whatever its size."""
-        while self._total_bytes > self._max_bytes and len(self._entries) > 1:
+        while self._total_bytes > self.max_bytes and len(self._entries) > 1:
             name = next(iter(self._entries))
             self.forget(name)
             self.path(name).unlink(missing_ok=True)

@@ -3,6 +3,7 @@
 imgpro.db     the database (with -wal and -shm beside it while a server runs)
 blobs/        the originals, by SHA-256
 cache/        variants; may be emptied at any time
+intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
 tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them
 lock          held by the running server
@@ -19,6 +20,8 @@ from imgpro_lite.errors import OperatorError
 from imgpro_lite.store.files import DirectoryLock
 
 DATABASE_NAME = "imgpro.db"
+CACHE_NAME = "cache"
+INTERMEDIATES_NAME = "intermediates"
 SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 
 
@@ -52,6 +55,11 @@ def mark_running(directory: Path) -> Iterator[bool]:
         mark.touch()
     yield crashed
     mark.unlink(missing_ok=True)
+
+
+def is_running(directory: Path) -> bool:
+    """Whether a server seems to be running on the directory; also true after one has crashed."""
+    return (directory / "running").exists()
 
 
 def load_secrets(directory: Path) -> list[str]:

@@ -4,8 +4,6 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
@@ -15,8 +13,9 @@ from imgpro_lite import ids
 from imgpro_lite.errors import InternalError, NotFound, Overloaded
 from imgpro_lite.logs import log_request
 from imgpro_lite.settings import BYTES_PER_MB, Settings
+from imgpro_lite.web.hosts import Hosts, part_of
 from imgpro_lite.web.requests import client_address, runtime
-from imgpro_lite.web.responses import CORS_EXPOSED_HEADERS, render_error
+from imgpro_lite.web.responses import CORS_HEADERS, render_error
 
 log = logging.getLogger("imgpro_lite.web")
 
@@ -165,8 +164,7 @@ class Cors:
         async def send_with_cors(message: Message) -> None:
             if message["type"] == "http.response.start":
                 headers = MutableHeaders(scope=message)
-                headers["Access-Control-Allow-Origin"] = "*"
-                headers["Access-Control-Expose-Headers"] = CORS_EXPOSED_HEADERS
+                headers.update(CORS_HEADERS)
             await send(message)
 
         is_open = scope["type"] == "http" and _OPEN_TO_ALL_ORIGINS.search(scope["path"])
@@ -178,19 +176,11 @@ class Addresses:
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
-        urls = {"pages": settings.public_url, "api": settings.api_url, "src": settings.src_url}
-        split = {part: urlsplit(url) for part, url in urls.items()}
-        # Longest first, so that of /img and /img/api the right one is taken off.
-        self._prefixes = sorted({parts.path for parts in split.values() if parts.path}, key=len, reverse=True)
-        self._parts_of_host: dict[str, set[str]] = {}
-        for part, parts in split.items():
-            self._parts_of_host.setdefault(parts.netloc.lower(), set()).add(part)
-        # The dashboard on the pages' host uses the API of its own origin.
-        self._parts_of_host[split["pages"].netloc.lower()].add("api")
+        self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            path = self._without_prefix(scope["path"])
+            path = self._hosts.without_prefix(scope["path"])
             if not path.startswith("/") or not path.isprintable() or not self._is_served(scope, path):
                 answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
                 await answer(scope, receive, send)
@@ -198,20 +188,6 @@ class Addresses:
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)
 
-    def _without_prefix(self, path: str) -> str:
-        for prefix in self._prefixes:
-            if path.startswith(prefix + "/"):
-                return path[len(prefix) :]
-        return path
-
     def _is_served(self, scope: Scope, path: str) -> bool:
-        """Whether the host that was asked serves this path. One that is not configured, such as an IP, serves all."""
-        parts = self._parts_of_host.get(Headers(scope=scope).get("host", "").lower())
-        return parts is None or path == "/healthz" or _part_of(path.split("/")) in parts
-
-
-def _part_of(segments: Iterable[str]) -> str:
-    _, first, *rest = segments
-    if first == "v1":
-        return "api"
-    return "src" if rest and "." in rest[-1] and len(rest) == 1 and len(first) == 5 else "pages"
+        host = Headers(scope=scope).get("host", "")
+        return path == "/healthz" or self._hosts.serve(host, part_of(path))

@@ -81,6 +81,8 @@ CORS_EXPOSED_HEADERS = ", ".join(
         "X-Request-Id",
     ]
 )
+# On every answer of the API and with image bytes, errors too (decisions 46 and 49).
+CORS_HEADERS = {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": CORS_EXPOSED_HEADERS}
 PREFLIGHT_SECONDS = 7200  # the most that Chromium keeps a preflight's answer
 
 

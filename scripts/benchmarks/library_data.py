@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from imgpro_lite.store.db import connect_file
+from imgpro_lite.store.sqlite_file import connect_file
 
 NAMESPACES = 200
 TAGS = 500

@@ -18,7 +18,7 @@ from images import make_image
 from running import WAIT_SECONDS, Running, Start, command, form, is_alive, run, servers, until
 
 from imgpro_lite.clock import Clock
-from imgpro_lite.store.db import open_for_command
+from imgpro_lite.store.sqlite_file import open_for_command
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 

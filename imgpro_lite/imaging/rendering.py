@@ -1,0 +1,43 @@
+"""From an opened picture to upright sRGB pixels of an exact size: what variants and intermediates have in common."""
+
+from dataclasses import dataclass
+
+import pyvips
+
+from imgpro_lite.imaging.colour import from_ink, to_srgb
+from imgpro_lite.imaging.loaders import Picture
+
+
+@dataclass(frozen=True)
+class Size:
+    """Upright, in pixels, of one frame."""
+
+    width: int
+    height: int
+
+    @property
+    def short_edge(self) -> int:
+        """The smaller of the two."""
+        return min(self.width, self.height)
+
+    @property
+    def pixels(self) -> int:
+        """The area."""
+        return self.width * self.height
+
+    def scaled(self, factor: float) -> "Size":
+        """The size times a factor, rounded to the nearest pixel (decision 42), at least 1 x 1."""
+        return Size(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
+
+
+def decode(picture: Picture, size: Size, frames: int = 1, *, coarseness: float = 1.0) -> pyvips.Image:
+    """The pixels, not upright yet and at least of this size. A `coarseness` above 1 leaves more of the reduction to the
+    decoder, which is quicker, and less to the resampling after it."""
+    shrink = min(picture.width / size.width, picture.height / size.height)
+    return picture.decode(shrink * coarseness, frames)
+
+
+def upright_srgb(image: pyvips.Image, size: Size) -> pyvips.Image:
+    """Decoded pixels turned by their EXIF orientation, resized premultiplied to exactly this size, in 8-bit sRGB. What
+    is all that already is only resized."""
+    return to_srgb(from_ink(image).thumbnail_image(size.width, height=size.height, size="force"))

@@ -1,0 +1,153 @@
+"""Making a variant, once however many ask: from a reduced picture kept since the upload, else from the original."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+
+from imgpro_lite.errors import InternalError, NotFound, TransformFailed
+from imgpro_lite.formats import SIZES_PX, Format, can_make, intermediate_format
+from imgpro_lite.imaging.jobs import INTERMEDIATE_EDGES_PX, PIPELINE_VERSION, Priority, Transform
+from imgpro_lite.models import Media
+from imgpro_lite.runtime import Maker
+from imgpro_lite.settings import ImagingSettings
+
+log = logging.getLogger("imgpro_lite.variants")
+
+# Formats that a size on their own extension can be made in: those that workers can write.
+_RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What an image URL stands for: the stored file itself, when `name` is None, or a file of the cache."""
+
+    media: Media
+    format: Format
+    short_edge_px: int | None
+    name: str | None
+
+    @property
+    def etag(self) -> str:
+        """Names the content and the variant, so it changes exactly when the bytes may."""
+        return self.name or self.media.sha256.hex()
+
+
+def variant_of(settings: ImagingSettings, media: Media, target: Format, size: str | None) -> Variant:
+    """What this image is under an extension and a size. Raises NotFound for an extension that it does not have."""
+    if not can_make(media.format, target):
+        raise NotFound("There is no such image.")
+    short_edge_px = _short_edge_px(media, size)
+    if target is media.format and (short_edge_px is None or media.format is Format.SVG):
+        return Variant(media, target, None, None)
+    if target is media.format and target not in _RESIZABLE:
+        raise NotFound(f"There is no smaller .{target}; ask for .jpeg, .png, .webp or .avif.")
+    return Variant(media, target, short_edge_px, _variant_name(settings, media, target, short_edge_px))
+
+
+def variants_of(sha256: bytes) -> str:
+    """How the names of all variants and intermediates of these bytes begin."""
+    return f"{sha256.hex()}-"
+
+
+def intermediate_name(sha256: bytes, edge_px: int) -> str:
+    """The name of a reduced picture that is kept from an upload."""
+    return f"{variants_of(sha256)}{edge_px}-v{PIPELINE_VERSION}"
+
+
+async def make(maker: Maker, variant: Variant, name: str, priority: Priority = Priority.VIEW) -> Path:
+    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull."""
+    return await maker.in_flight.run(name, lambda: _make(maker, variant, name, priority))
+
+
+async def _make(maker: Maker, variant: Variant, name: str, priority: Priority) -> Path:
+    if maker.cache.is_known_failure(name, maker.clock.now()):
+        raise TransformFailed("This picture cannot be made in that size or format.")
+    maker.blobs.check_free_space()
+    temporary = maker.cache.temporary(name)
+    try:
+        if not await _transform_intermediate(maker, variant, temporary, priority):
+            await _transform_original(maker, variant, temporary, priority)
+        return maker.cache.adopt(temporary, name, maker.clock.now())
+    except TransformFailed:
+        maker.cache.remember_failure(name, maker.clock.now())
+        raise
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+async def _transform_original(maker: Maker, variant: Variant, target: Path, priority: Priority) -> None:
+    media = variant.media
+    job = Transform(
+        source=media.format,
+        target=variant.format,
+        short_edge_px=variant.short_edge_px,
+        quality=_quality(maker.settings, variant.format),
+        sha256=media.sha256.hex(),
+    )
+    path = maker.blobs.path(media.sha256)
+    try:
+        await maker.pool.transform(path, target, job, priority=priority)
+    except FileNotFoundError:
+        if path.exists():  # then it is the cache's directory that somebody removed
+            raise
+        raise missing_original(media) from None
+
+
+async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, priority: Priority) -> bool:
+    """Make the variant from the smallest reduced picture that has enough pixels. False when there is none."""
+    media, edge_px = variant.media, variant.short_edge_px
+    kept_as = intermediate_format(media.format, has_alpha=media.has_alpha)
+    # A lossless variant would show what JPEG left, and an animation has more than the one frame.
+    if edge_px is None or media.frames > 1 or (variant.format is Format.PNG and kept_as is not Format.PNG):
+        return False
+    for larger_px in sorted(edge for edge in INTERMEDIATE_EDGES_PX if edge >= edge_px):
+        name = intermediate_name(media.sha256, larger_px)
+        if under_way := maker.preparing.get(name):
+            await under_way.wait()
+        path = maker.intermediates.find(name, maker.clock.now())
+        if path is None:
+            continue
+        job = Transform(
+            source=kept_as,
+            target=variant.format,
+            short_edge_px=edge_px,
+            quality=_quality(maker.settings, variant.format),
+            original_size=(media.width, media.height),
+        )
+        try:
+            await maker.pool.transform(path, target, job, priority=priority)
+        except (FileNotFoundError, TransformFailed) as error:
+            log.info("the intermediate %s cannot be used: %s", name, error)
+            maker.intermediates.remove(name)
+        else:
+            return True
+    return False
+
+
+def missing_original(media: Media) -> InternalError:
+    """The error to raise when the file of an image is not there, after telling the operator."""
+    log.error("the file of image %s is missing: %s", media.id, media.sha256.hex())
+    return InternalError()
+
+
+def _short_edge_px(media: Media, size: str | None) -> int | None:
+    """The size to make, or None when nothing would shrink. An SVG has no pixels of its own: it is drawn at any size."""
+    wanted = SIZES_PX.get(size or "")
+    if wanted is None or (media.format is not Format.SVG and min(media.width, media.height) <= wanted):
+        return None
+    return wanted
+
+
+def _quality(settings: ImagingSettings, target: Format) -> int:
+    qualities = {
+        Format.JPEG: settings.jpeg_quality,
+        Format.WEBP: settings.webp_quality,
+        Format.AVIF: settings.avif_quality,
+    }
+    return qualities.get(target, 0)
+
+
+def _variant_name(settings: ImagingSettings, media: Media, target: Format, short_edge_px: int | None) -> str:
+    """The cache key: everything that the bytes depend on. A new pipeline version misses, and nothing is migrated."""
+    size = short_edge_px or "full"
+    return f"{variants_of(media.sha256)}{size}-q{_quality(settings, target)}-v{PIPELINE_VERSION}.{target}"

@@ -1,0 +1,40 @@
+"""Which host serves which part, and where (decision 2)."""
+
+from urllib.parse import urlsplit
+
+from imgpro_lite.settings import Settings
+
+
+class Hosts:
+    """The configured addresses of the pages, the API and the image bytes."""
+
+    def __init__(self, settings: Settings) -> None:
+        urls = {"pages": settings.public_url, "api": settings.api_url, "src": settings.src_url}
+        split = {part: urlsplit(url) for part, url in urls.items()}
+        # Longest first, so that of /img and /img/api the right one is taken off.
+        self._prefixes = sorted({parts.path for parts in split.values() if parts.path}, key=len, reverse=True)
+        self._parts_of_host: dict[str, set[str]] = {}
+        for part, parts in split.items():
+            self._parts_of_host.setdefault(parts.netloc.lower(), set()).add(part)
+        # The dashboard on the pages' host uses the API of its own origin.
+        self._parts_of_host[split["pages"].netloc.lower()].add("api")
+
+    def serve(self, host: str, part: str) -> bool:
+        """Whether a host serves `pages`, `api` or `src`. One that is not configured, such as an IP, serves all."""
+        parts = self._parts_of_host.get(host.lower())
+        return parts is None or part in parts
+
+    def without_prefix(self, path: str) -> str:
+        """The path as the routes know it."""
+        for prefix in self._prefixes:
+            if path.startswith(prefix + "/"):
+                return path[len(prefix) :]
+        return path
+
+
+def part_of(path: str) -> str:
+    """The part that a path belongs to, after any prefix is taken off."""
+    _, first, *rest = path.split("/")
+    if first == "v1":
+        return "api"
+    return "src" if rest and "." in rest[-1] and len(rest) == 1 and len(first) == 5 else "pages"
