@@ -58,9 +58,10 @@ def _upload_many(folder: Path, data_dir: Path) -> list[str]:
 
 
 def _cold_server(data_dir: Path) -> AbstractContextManager[Server]:
+    """What it logs goes into a file: every refusal is a line."""
     for name in _REMADE:
         shutil.rmtree(data_dir / name, ignore_errors=True)
-    return imgpro(data_dir)
+    return imgpro(data_dir, log=data_dir.parent / "cold.log")
 
 
 def _one_variant(server: Server, paths: list[str], folder: Path) -> Iterator[Row]:
@@ -97,7 +98,9 @@ def _too_many(server: Server, paths: list[str], folder: Path) -> Iterator[Row | 
     health_ms = _watch_health(server, running)
     outcomes = running.outcomes()
     statuses = Counter(outcome.status for outcome in outcomes)
-    yield f"{FLOOD} cold variants at once: " + ", ".join(f"{count} x {status}" for status, count in statuses.items())
+    counts = ", ".join(f"{count} x {status}" for status, count in statuses.items())
+    log_kb = (folder / "cold.log").stat().st_size / 1000
+    yield f"{FLOOD} cold variants at once: {counts}; the log of all this has {log_kb:,.0f} KB"
     refused = [outcome for outcome in outcomes if outcome.status == 503]
     proper = [outcome for outcome in refused if outcome.error == "overloaded" and outcome.retry_after.isdigit()]
     wrong = len(outcomes) - statuses[200] - len(proper)

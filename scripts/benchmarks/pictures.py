@@ -4,6 +4,7 @@ import random
 
 import pyvips
 
+DRAWN_SHORT_EDGE_PX = 1600
 _LETTERS = "img.pro - every pixel as it should be, and quickly 0123456789"
 
 
