@@ -10,7 +10,7 @@ import re
 import sys
 import traceback
 from datetime import UTC, datetime
-from typing import TextIO
+from typing import Any, TextIO
 from urllib.parse import quote
 
 from imgpro_lite.settings import LogSettings
@@ -31,8 +31,6 @@ _SECRETS = re.compile(
 
 # What every record has; anything else came in through `extra`. uvicorn adds a coloured copy of the message.
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
-# Said by the message of a request line already, so the text form does not repeat it.
-_IN_ACCESS_MESSAGE = frozenset({"method", "path", "status"})
 
 
 def configure(settings: LogSettings) -> None:
@@ -96,12 +94,17 @@ def escape(text: str) -> str:
 class TextFormatter(logging.Formatter):
     """`2026-11-23T02:30:00Z INFO    GET /abc 200  bytes=512 client=192.0.2.1`; a traceback follows, indented."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._second = 0
+        self._time = ""
+
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, or more with a traceback; only its first begins at the margin."""
-        time = datetime.fromtimestamp(record.created, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-        line = f"{time} {record.levelname:<7} {escape(_message(record))}"
-        skipped = _IN_ACCESS_MESSAGE if record.name == ACCESS_LOGGER else frozenset()
-        pairs = " ".join(f"{key}={_value(value)}" for key, value in _extra(record).items() if key not in skipped)
+        if record.name == ACCESS_LOGGER and not record.exc_info:
+            return self._format_request(record.created, record.levelname, record.__dict__)
+        line = f"{self._time_of(record.created)} {record.levelname:<7} {escape(_message(record))}"
+        pairs = " ".join(f"{key}={_value(value)}" for key, value in _extra(record).items())
         if pairs:
             line += f"  {pairs}"
         # Indented, because an exception's message is often a stranger's text: no line of it can pass for a record.
@@ -109,6 +112,21 @@ class TextFormatter(logging.Formatter):
             if traceback_line:
                 line += f"\n    {escape(traceback_line)}"
         return line
+
+    def _format_request(self, created: float, level: str, fields: dict[str, Any]) -> str:
+        """A request's line. The general way takes five times as long, and more than it takes to answer a hot request.
+        `log_request` has quoted the path; the id is ours, and the rest are numbers."""
+        return (
+            f"{self._time_of(created)} {level:<7} {escape(fields['method'])} {redact(fields['path'])} "
+            f"{fields['status']}  bytes={fields['bytes']} seconds={fields['seconds']} "
+            f"client={_value(fields['client'])} request_id={fields['request_id']}"
+        )
+
+    def _time_of(self, created: float) -> str:
+        if int(created) != self._second:
+            self._second = int(created)
+            self._time = datetime.fromtimestamp(self._second, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return self._time
 
 
 class JsonFormatter(logging.Formatter):

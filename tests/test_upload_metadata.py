@@ -157,6 +157,7 @@ def test_the_default_name_is_that_of_the_file(shared: Api, filename: str | bytes
     assert files <= {
         "blobs",
         "cache",
+        "intermediates",
         "tmp",
         "imgpro.db",
         "imgpro.db-shm",

@@ -7,6 +7,7 @@ import sys
 import rich_click as click
 
 from imgpro_lite import __version__
+from imgpro_lite.cli.doctor import doctor
 from imgpro_lite.cli.keys import keys
 from imgpro_lite.cli.media import media
 from imgpro_lite.cli.serve import serve
@@ -28,6 +29,7 @@ cli.add_command(serve)
 cli.add_command(keys)
 cli.add_command(media)
 cli.add_command(upload)
+cli.add_command(doctor)
 
 
 def main() -> None:

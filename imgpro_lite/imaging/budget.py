@@ -28,10 +28,15 @@ INTERLACED_PNG_MB = 8.0
 ANIMATION_MEGAPIXELS = 50
 
 
+def largest_megapixels(limits: Limits, mb_per_megapixel: float) -> int:
+    """The most megapixels that are decoded, where each takes so many megabytes."""
+    affordable = max(1, int((limits.memory_mb - BASELINE_MB) / mb_per_megapixel))
+    return min(limits.max_megapixels, affordable)
+
+
 def check_pixels(limits: Limits, format_: Format, width: int, height: int, mb_per_megapixel: float) -> None:
     """Raise Refused when decoding would take more memory than a worker has, or the operator allows."""
-    affordable = max(1, int((limits.memory_mb - BASELINE_MB) / mb_per_megapixel))
-    limit = min(limits.max_megapixels, affordable)
+    limit = largest_megapixels(limits, mb_per_megapixel)
     megapixels = width * height / 1e6
     if megapixels > limit:
         raise Refused(

@@ -16,11 +16,17 @@ AVIF_EFFORT = 1
 AVIF_TUNE = "ssim"
 _AVIF_LARGE_PIXELS = 4_000_000
 
+# PNG: a filter makes photographs 15 to 30 % smaller and drawings 20 % larger, whatever the level. What came from a lossy
+# format is taken for a photograph, for which level 6 would take twice as long as 4 for files 2 % smaller.
+_PHOTOGRAPHIC = (Format.JPEG, Format.HEIC, Format.AVIF, Format.WEBP)
+_PNG_PHOTOGRAPH = {"compression": 4, "filter": "sub"}
+_PNG_DRAWING = {"compression": 6, "filter": "none"}
+
 # Optimised JPEG tables are 5 % smaller, but the whole picture is kept as coefficients: 6 MB for each megapixel.
 _JPEG_LARGE_PIXELS = 16_000_000
 
 
-def encode(image: pyvips.Image, target: Format, quality: int, descriptor: int) -> None:
+def encode(image: pyvips.Image, source: Format, target: Format, quality: int, descriptor: int) -> None:
     """Write the picture, without EXIF, XMP, IPTC or GPS. A profile that is still there after `to_srgb` is needed."""
     file = pyvips.Target.new_to_descriptor(descriptor)
     options: dict[str, Any] = {"keep": "icc"}
@@ -30,7 +36,8 @@ def encode(image: pyvips.Image, target: Format, quality: int, descriptor: int) -
             optimise = pixels <= _JPEG_LARGE_PIXELS
             _flatten(image).jpegsave_target(file, Q=quality, optimize_coding=optimise, **options)
         case Format.PNG:
-            image.pngsave_target(file, compression=6, palette=_is_palette(image), **options)
+            options |= _PNG_PHOTOGRAPH if source in _PHOTOGRAPHIC else _PNG_DRAWING
+            image.pngsave_target(file, palette=_is_palette(image), **options)
         case Format.WEBP:
             image.webpsave_target(file, Q=quality, effort=WEBP_EFFORT, **options)
         case Format.AVIF:

@@ -32,6 +32,27 @@ class Limits:
 
 
 @dataclass(frozen=True)
+class Library:
+    """A library that the workers use. `version` is None where it is not installed or does not tell; `inside` names the
+    library that brought it along, if one did."""
+
+    name: str
+    version: str | None
+    inside: str | None = None
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """What a file shows once it is decoded, and by which library. The size is in pixels, of one frame; `corners` are
+    red, green and blue (0 to 255) in the middle of each quarter, from the top left to the bottom right, by frame."""
+
+    library: str
+    width: int
+    height: int
+    corners: list[list[list[int]]]
+
+
+@dataclass(frozen=True)
 class Probed:
     """What a stored file is. `width` and `height` are in pixels and upright (EXIF orientation and HEIF rotation are
     applied); of an SVG they are the intrinsic size, at least 1. `frames` is 1 unless GIF or WebP is animated."""

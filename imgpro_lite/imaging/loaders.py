@@ -32,7 +32,8 @@ _LOADERS = {
 class Picture:
     """An opened picture, of which only the header was read. `width` and `height` are upright, in pixels, of one frame.
     `decode(shrink, frames)` reads the pixels, not yet upright: reduced by about `shrink` where the format can do that
-    while decoding (an SVG is drawn at exactly that scale), with `frames` frames below each other."""
+    while decoding (an SVG is drawn at exactly that scale), with `frames` frames below each other. `library` is the one
+    that decodes it, by name."""
 
     width: int
     height: int
@@ -40,6 +41,7 @@ class Picture:
     frames: int
     mb_per_megapixel: float
     decode: Callable[[float, int], pyvips.Image]
+    library: str
 
 
 def set_up() -> None:
@@ -109,6 +111,7 @@ def _describe(header: pyvips.Image, format_: Format, decode: Callable[[float, in
         frames=_field(header, "n-pages", 1) if animated else 1,
         mb_per_megapixel=_mb_per_megapixel(header, format_),
         decode=decode,
+        library="libvips",
     )
 
 

@@ -36,7 +36,7 @@ def open_heic(descriptor: int) -> Picture:
         decoded = pyvips.Image.new_from_memory(pixels, *image.size, len(image.mode), "uchar")
         return _describe(decoded, image.info.get("icc_profile"))
 
-    return Picture(*image.size, image.has_alpha, 1, MB_PER_MEGAPIXEL[Format.HEIC], decode)
+    return Picture(*image.size, image.has_alpha, 1, MB_PER_MEGAPIXEL[Format.HEIC], decode, "pillow-heif")
 
 
 def open_bmp(descriptor: int) -> Picture:
@@ -46,7 +46,7 @@ def open_bmp(descriptor: int) -> Picture:
     def decode(_shrink: float, _frames: int) -> pyvips.Image:
         return _from_pillow(image)
 
-    return Picture(*image.size, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.BMP], decode)
+    return Picture(*image.size, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.BMP], decode, "Pillow")
 
 
 def open_deep_avif(descriptor: int) -> Picture:
@@ -60,7 +60,7 @@ def open_deep_avif(descriptor: int) -> Picture:
         return decoded
 
     width, height = image.size if orientation < 5 else image.size[::-1]
-    return Picture(width, height, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.AVIF], decode)
+    return Picture(width, height, image.mode == "RGBA", 1, MB_PER_MEGAPIXEL[Format.AVIF], decode, "Pillow")
 
 
 def _file(descriptor: int) -> IO[bytes]:

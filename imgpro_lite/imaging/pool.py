@@ -17,7 +17,7 @@ from typing import Any
 from imgpro_lite import errors
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
-from imgpro_lite.imaging.jobs import Limits, Priority, Probed, Transform, Transformed
+from imgpro_lite.imaging.jobs import Inspected, Library, Limits, Priority, Probed, Transform, Transformed
 from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
 from imgpro_lite.imaging.waiting import Job, WaitingLine
 from imgpro_lite.settings import ImagingSettings
@@ -138,6 +138,20 @@ class WorkerPool:
         waiting = Job(message, source, [target], deadline_seconds, priority, errors.TransformFailed, _CANNOT, is_svg)
         return Transformed(**await self._do(waiting))
 
+    async def inspect(self, source: Path, format_: Format) -> Inspected:
+        """What a picture shows once it is decoded. Raises UnsupportedFormat, with what went wrong as a note, or
+        Overloaded."""
+        return Inspected(**await self._do(self._question({"do": "inspect", "format": format_}, source)))
+
+    async def list_libraries(self) -> list[Library]:
+        """What the workers are made of; only they load it. Raises UnsupportedFormat or Overloaded."""
+        answer = await self._do(self._question({"do": "libraries"}, None))
+        return [Library(**fields) for fields in answer["libraries"]]
+
+    def _question(self, message: dict[str, Any], source: Path | None) -> Job:
+        """A job that writes nothing."""
+        return Job(message, source, (), _PING_SECONDS, Priority.BACKGROUND, errors.UnsupportedFormat, _BROKEN)
+
     def _deadline_seconds(self, is_svg: bool) -> float:
         return self._settings.svg_deadline_seconds if is_svg else self._settings.transform_deadline_seconds
 
@@ -183,7 +197,7 @@ class WorkerPool:
             return await self._serve(job, worker)
         except WorkerDied as error:
             logger.warning("%s of %s: the worker died again: %s", job.message["do"], job.source, error)
-            job.fail()
+            job.fail(why=f"The worker died: {error}.")
             return False
 
     async def _serve(self, job: Job, worker: WorkerProcess) -> bool:
@@ -199,7 +213,7 @@ class WorkerPool:
                 job.settle(answer)
         except TimeoutError:
             logger.info("%s of %s: killed after %g s", job.message["do"], job.source, job.deadline_seconds)
-            job.fail()
+            job.fail(why=f"It took longer than {job.deadline_seconds:g} s.")
             return False
         except WorkerDied:
             raise  # not caught as one of the exceptions below

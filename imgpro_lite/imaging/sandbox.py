@@ -11,6 +11,7 @@ import struct
 import sys
 import sysconfig
 from collections.abc import Sequence
+from enum import StrEnum
 from pathlib import Path
 
 IS_POSIX = os.name == "posix"
@@ -65,6 +66,19 @@ _REFUSED_CALLS = {
 }
 
 
+class Protection(StrEnum):
+    """What can shut a worker in, as it is told to the operator."""
+
+    MEMORY_LIMIT = "memory limit"
+    NO_CORE_DUMPS = "no core dumps"
+    FIRST_TO_GO = "first to go when memory runs out"
+    DIES_WITH_SERVER = "dies with the server"
+    NO_NEW_PRIVILEGES = "no new privileges"
+    NO_FILES = "files closed off (Landlock)"
+    NO_TCP = "no TCP (Landlock)"
+    NO_CALLS = "no connections or programs (seccomp)"
+
+
 def count_cores() -> int:
     """The cores that this process may use."""
     if IS_LINUX:
@@ -102,51 +116,51 @@ def receive_descriptors(connection: socket.socket, count: int) -> list[int]:
     return list(descriptors)
 
 
-def enter(memory_mb: int) -> list[str]:
-    """Give up what a decoder does not need; the names of the protections in force. Call it first of all, while there is
+def enter(memory_mb: int) -> list[Protection]:
+    """Give up what a decoder does not need; the protections in force. Call it first of all, while there is
     one thread: most of them count for the calling thread and those it starts later."""
-    in_force = []
+    in_force: list[Protection] = []
     if IS_POSIX:
         in_force += _limit_resources(memory_mb)
     if IS_LINUX:
         in_force += _be_first_to_go()
         libc = ctypes.CDLL(None, use_errno=True)
         if libc.prctl(_PR_SET_PDEATHSIG, _SIGKILL, 0, 0, 0) == 0:
-            in_force.append("dies with the server")
+            in_force.append(Protection.DIES_WITH_SERVER)
         if libc.prctl(_PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0:
-            in_force.append("no new privileges")
+            in_force.append(Protection.NO_NEW_PRIVILEGES)
         in_force += _enter_landlock(libc)
         in_force += _refuse_calls(libc)
     return in_force
 
 
-def _limit_resources(memory_mb: int) -> list[str]:
+def _limit_resources(memory_mb: int) -> list[Protection]:
     """Cap the address space, and write no core dumps: they would hold strangers' pictures."""
     import resource
 
     in_force = []
-    for name, kind, amount in (
-        ("memory limit", resource.RLIMIT_AS, memory_mb << 20),
-        ("no core dumps", resource.RLIMIT_CORE, 0),
+    for protection, kind, amount in (
+        (Protection.MEMORY_LIMIT, resource.RLIMIT_AS, memory_mb << 20),
+        (Protection.NO_CORE_DUMPS, resource.RLIMIT_CORE, 0),
     ):
         try:
             resource.setrlimit(kind, (amount, amount))
         except (OSError, ValueError):  # macOS has the constant but not the limit; a lower hard limit may be set already
             continue
-        in_force.append(name)
+        in_force.append(protection)
     return in_force
 
 
-def _be_first_to_go() -> list[str]:
+def _be_first_to_go() -> list[Protection]:
     """When memory runs out, the kernel shall take a worker and never the server."""
     try:
         Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     except OSError:
         return []
-    return ["first to go when memory runs out"]
+    return [Protection.FIRST_TO_GO]
 
 
-def _enter_landlock(libc: ctypes.CDLL) -> list[str]:
+def _enter_landlock(libc: ctypes.CDLL) -> list[Protection]:
     """Allow reading `_readable_paths` and nothing else: no other file can be opened, no TCP connection made."""
     abi = libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, None, ctypes.c_size_t(0), _LANDLOCK_CREATE_RULESET_VERSION)
     if abi < 1:
@@ -166,10 +180,10 @@ def _enter_landlock(libc: ctypes.CDLL) -> list[str]:
             return []
     finally:
         os.close(ruleset)
-    return ["files closed off (Landlock)", *(["no TCP (Landlock)"] if net_rights else [])]
+    return [Protection.NO_FILES, *([Protection.NO_TCP] if net_rights else [])]
 
 
-def _refuse_calls(libc: ctypes.CDLL) -> list[str]:
+def _refuse_calls(libc: ctypes.CDLL) -> list[Protection]:
     """Take away the system calls that would start a program or open a connection. Needs no_new_privs."""
     if os.uname().machine not in _REFUSED_CALLS or sys.maxsize < 2**32:
         return []
@@ -189,7 +203,7 @@ def _refuse_calls(libc: ctypes.CDLL) -> list[str]:
     program = struct.pack("@HP", len(steps), ctypes.addressof(code))
     if libc.prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, program) != 0:
         return []
-    return ["no connections or programs (seccomp)"]
+    return [Protection.NO_CALLS]
 
 
 def _readable_paths() -> list[str]:

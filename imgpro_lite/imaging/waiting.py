@@ -62,13 +62,20 @@ class Job:
             return
         if "done" in answer:
             self.answer.set_result(answer["done"])
+        elif "refused" in answer:
+            self.answer.set_exception(self.refusal(answer["refused"]))
         else:
-            self.answer.set_exception(self.refusal(answer.get("refused", self.failure_message)))
+            self.fail(why=answer.get("failed", ""))
 
-    def fail(self, error: Exception | None = None) -> None:
-        """Tell the caller that it cannot be done, or what went wrong on our side."""
-        if not self.answer.done():
-            self.answer.set_exception(error or self.refusal(self.failure_message))
+    def fail(self, error: Exception | None = None, *, why: str = "") -> None:
+        """Tell the caller that it cannot be done, or what went wrong on our side. `why` is a note for the operator,
+        which is never part of an answer."""
+        if self.answer.done():
+            return
+        error = error or self.refusal(self.failure_message)
+        if why:
+            error.add_note(why)
+        self.answer.set_exception(error)
 
 
 class _Place(NamedTuple):

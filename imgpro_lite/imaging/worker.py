@@ -61,6 +61,7 @@ def _answer(job: Message, files: socket.socket | None, limits: Limits) -> Iterat
 
 def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Message]:
     """Do one job. The image code is imported here, after the sandbox is shut."""
+    from imgpro_lite.imaging.inspection import inspect, list_libraries
     from imgpro_lite.imaging.probe import probe
     from imgpro_lite.imaging.transform import transform
 
@@ -78,6 +79,10 @@ def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Messa
             fields = job["transform"]
             fields |= {"source": Format(fields["source"]), "target": Format(fields["target"])}
             yield {"done": asdict(transform(Transform(**fields), limits, *descriptors))}
+        case "inspect":
+            yield {"done": asdict(inspect(Format(job["format"]), limits, *descriptors))}
+        case "libraries":
+            yield {"done": {"libraries": [asdict(library) for library in list_libraries()]}}
         case unknown:
             raise ValueError(f"unknown job {unknown!r}")
 

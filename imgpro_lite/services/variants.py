@@ -34,11 +34,22 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
             raise missing_original(variant.media) from None
     for _ in range(OPEN_ATTEMPTS):
         try:
-            path = rt.maker.cache.find(variant.name, rt.clock.now()) or await make(rt.maker, variant, variant.name)
+            path = rt.maker.cache.find(variant.name, rt.clock.now()) or await _make(rt, variant, variant.name)
             return _open(path)
         except FileNotFoundError:  # evicted in this moment, or somebody emptied the directory
             rt.maker.cache.forget(variant.name)
     raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
+
+
+async def _make(rt: Runtime, variant: Variant, name: str) -> Path:
+    """The file of a variant, made now. Raises NotFound when its image was deleted meanwhile, and leaves nothing behind
+    when its bytes were purged."""
+    path = await make(rt.maker, variant, name)
+    if not await rt.db.read(media_rows.is_used, variant.media.sha256):
+        rt.maker.cache.remove(name)
+    if await rt.db.read(media_rows.find_media, variant.media.id, rt.clock.now()) is None:
+        raise NotFound("There is no such image.")
+    return path
 
 
 def _open(path: Path) -> int:

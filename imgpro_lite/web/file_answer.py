@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from imgpro_lite.web.conditions import Span
 
 # Read and sent at a time: large enough to keep a fast line busy, small enough for hundreds of slow clients at once.
-CHUNK_BYTES = 256 * 1024
+CHUNK_BYTES = 128 * 1024
 
 
 class FileAnswer(Response):
@@ -47,10 +47,10 @@ class FileAnswer(Response):
         finally:
             leaving.cancel()
 
-    async def _read(self) -> bytes:
+    async def _read(self) -> bytes | bytearray:
         """The next bytes: at once when the system has them in memory, as it mostly has; else in a thread."""
         count = min(CHUNK_BYTES, self._end - self._offset)
-        chunk = _read_cached(self._descriptor, count, self._offset)
+        chunk: bytes | bytearray | None = _read_cached(self._descriptor, count, self._offset)
         if chunk is None:
             chunk = await asyncio.to_thread(_read_at, self._descriptor, count, self._offset)
         self._offset += len(chunk)
@@ -68,7 +68,7 @@ def _read_at(descriptor: int, count: int, offset: int) -> bytes:
     return os.read(descriptor, count)
 
 
-def _read_cached(descriptor: int, count: int, offset: int) -> bytes | None:
+def _read_cached(descriptor: int, count: int, offset: int) -> bytearray | None:
     """Bytes that need no disk, or None when they might (preadv2(2), RWF_NOWAIT; Linux only)."""
     if not hasattr(os, "RWF_NOWAIT"):
         return None
@@ -77,7 +77,8 @@ def _read_cached(descriptor: int, count: int, offset: int) -> bytes | None:
         read = os.preadv(descriptor, [buffer], offset, os.RWF_NOWAIT)
     except OSError:  # not in memory, or a file system that does not know the flag
         return None
-    return bytes(buffer[:read]) if read else None
+    del buffer[read:]
+    return buffer if read else None
 
 
 async def _wait_for_disconnect(receive: Receive) -> None:
