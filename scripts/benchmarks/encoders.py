@@ -20,6 +20,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import pyvips
@@ -48,7 +49,7 @@ class Setting:
 
     format: Format
     label: str
-    options: dict[str, Any] = field(default_factory=dict)
+    options: dict[str, Any] = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -100,22 +101,35 @@ SETTINGS = [
 ]
 
 
+QUALITIES = {
+    Format.JPEG: ImagingSettings().jpeg_quality,
+    Format.WEBP: ImagingSettings().webp_quality,
+    Format.AVIF: ImagingSettings().avif_quality,
+    Format.PNG: 0,
+}
+
+# What the server takes a picture for depends on the format that was uploaded.
+SOURCES = {"photograph": Format.JPEG, "graphic": Format.PNG}
+
+
 def run() -> Iterator[Row | str]:
     """A row for each setting, picture and size."""
     pyvips.vips_lib.vips_concurrency_set(1)
     for name, pictures in _pictures().items():
         for size, picture in pictures.items():
-            served = {format_: _measure(picture, _serve(format_)) for format_ in (*_QUALITIES, Format.PNG)}
-            measured = {setting.label: _measure(picture, _encoder(setting)) for setting in SETTINGS}
-            for setting in SETTINGS:
-                one = measured[setting.label]
-                mark = "  SERVED" if one.content == served[setting.format].content else ""
-                what = f"{name} {size}: {setting.format} {setting.label}"
-                yield Row(what, one.milliseconds, "ms", note=one.note() + mark)
-            for format_, one in served.items():
-                if all(one.content != other.content for other in measured.values()):
-                    yield Row(f"{name} {size}: {format_} as served", one.milliseconds, "ms", note=one.note())
+            served = {format_: _measure(picture, partial(serve, SOURCES[name], format_)) for format_ in QUALITIES}
+            measured = {setting: _measure(picture, partial(_encode, setting)) for setting in SETTINGS}
+            yield from _rows(f"{name} {size}", served, measured)
             yield from _avif_at_equal_similarity(f"{name} {size}", measured, served[Format.AVIF].similarity)
+
+
+def _rows(what: str, served: dict[Format, Measured], measured: dict[Setting, Measured]) -> Iterator[Row]:
+    for setting, one in measured.items():
+        mark = "  SERVED" if one.content == served[setting.format].content else ""
+        yield Row(f"{what}: {setting.format} {setting.label}", one.milliseconds, "ms", note=one.note() + mark)
+    for format_, one in served.items():
+        if all(one.content != other.content for other in measured.values()):
+            yield Row(f"{what}: {format_} as served", one.milliseconds, "ms", note=one.note() + "  SERVED")
 
 
 def _pictures() -> dict[str, dict[str, pyvips.Image]]:
@@ -130,39 +144,24 @@ def _pictures() -> dict[str, dict[str, pyvips.Image]]:
     return {"photograph": photographs, "graphic": {size: graphic(px) for size, px in SIZES_PX.items()}}
 
 
-_QUALITIES = {
-    Format.JPEG: ImagingSettings().jpeg_quality,
-    Format.WEBP: ImagingSettings().webp_quality,
-    Format.AVIF: ImagingSettings().avif_quality,
-}
-
-
-def serve(picture: pyvips.Image, format_: Format) -> bytes:
+def serve(source: Format, target: Format, picture: pyvips.Image) -> bytes:
     """The picture, encoded as the server does it."""
     with tempfile.TemporaryFile() as file:
-        encoders.encode(picture, format_, _QUALITIES.get(format_, 0), file.fileno())
+        encoders.encode(picture, source, target, QUALITIES[target], file.fileno())
         file.seek(0)
         return file.read()
 
 
-def _serve(format_: Format) -> Callable[[pyvips.Image], bytes]:
-    return lambda picture: serve(picture, format_)
-
-
-def _encoder(setting: Setting) -> Callable[[pyvips.Image], bytes]:
-    """The same function that the server uses, writing to a file without a name, with other options."""
+def _encode(setting: Setting, picture: pyvips.Image) -> bytes:
+    """The picture, encoded by the function that the server uses too, with other options."""
     name = {Format.AVIF: "heif"}.get(setting.format, str(setting.format))
-
-    def encode(picture: pyvips.Image) -> bytes:
-        if setting.format is Format.JPEG and picture.hasalpha():
-            picture = picture.flatten(background=255)
-        with tempfile.TemporaryFile() as file:
-            target = pyvips.Target.new_to_descriptor(file.fileno())
-            getattr(picture, f"{name}save_target")(target, keep="icc", **setting.options)
-            file.seek(0)
-            return file.read()
-
-    return encode
+    if setting.format is Format.JPEG and picture.hasalpha():
+        picture = picture.flatten(background=255)
+    with tempfile.TemporaryFile() as file:
+        target = pyvips.Target.new_to_descriptor(file.fileno())
+        getattr(picture, f"{name}save_target")(target, keep="icc", **setting.options)
+        file.seek(0)
+        return file.read()
 
 
 def _measure(picture: pyvips.Image, encode: Callable[[pyvips.Image], bytes]) -> Measured:
@@ -176,11 +175,11 @@ def _measure(picture: pyvips.Image, encode: Callable[[pyvips.Image], bytes]) -> 
     return Measured(median(seconds) * 1000, content, similarity)
 
 
-def _avif_at_equal_similarity(what: str, measured: dict[str, Measured], similarity: float) -> Iterator[Row]:
+def _avif_at_equal_similarity(what: str, measured: dict[Setting, Measured], similarity: float) -> Iterator[Row]:
     """Bytes of each effort and tuning at the similarity of what is served."""
     for effort, qualities in AVIF_QUALITIES.items():
         for tune, bits in AVIF_TUNES:
-            of_setting = [measured[_avif(effort, tune, bits, quality).label] for quality in qualities]
+            of_setting = [measured[_avif(effort, tune, bits, quality)] for quality in qualities]
             size_bytes = bytes_at(similarity, [(one.similarity, len(one.content)) for one in of_setting])
             milliseconds = median([one.milliseconds for one in of_setting])
             yield Row(

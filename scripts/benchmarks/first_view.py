@@ -127,7 +127,7 @@ def _rows(answers: dict[str, list[Answer]], original: _Original, size: str, form
 
 def _beside_direct(body: bytes, reference: pyvips.Image, variant: str) -> Iterator[Row]:
     """What is served right after an upload, and what the same encoder makes of the original itself."""
-    direct = serve(reference, Format(variant.split()[1]))
+    direct = serve(Format.JPEG, Format(variant.split()[1]), reference)
     lost = ssim(reference, _decoded(direct, reference)) - ssim(reference, _decoded(body, reference))
     yield at_most(f"first view, {variant}: SSIM lost by preparing", lost, "", GOAL_SIMILARITY_LOST)
     ratio = len(body) / len(direct)
