@@ -16,8 +16,8 @@ AVIF_EFFORT = 1
 AVIF_TUNE = "ssim"
 _AVIF_LARGE_PIXELS = 4_000_000
 
-# PNG: a filter makes photographs 15 to 30 % smaller and drawings 20 % larger, whatever the level. What came from a lossy
-# format is taken for a photograph, for which level 6 would take twice as long as 4 for files 2 % smaller.
+# PNG: a filter makes photographs 15 to 30 % smaller and drawings 20 % larger, whatever the level. What came from a
+# lossy format is taken for a photograph, for which level 6 would take twice as long as 4 for files 2 % smaller.
 _PHOTOGRAPHIC = (Format.JPEG, Format.HEIC, Format.AVIF, Format.WEBP)
 _PNG_PHOTOGRAPH = {"compression": 4, "filter": "sub"}
 _PNG_DRAWING = {"compression": 6, "filter": "none"}
