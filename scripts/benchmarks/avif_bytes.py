@@ -26,7 +26,7 @@ GOAL_RATIO = 1.1
 Measured = dict[str, tuple[float, int]]
 
 
-def run(photo: Path) -> Iterator[Row]:
+def run(photo: Path) -> Iterator[Row | str]:
     """One row for each size, and another when what is served later is not what the first view was given; nothing when
     ipx is not installed."""
     image = pyvips.Image.new_from_file(str(photo))
@@ -43,9 +43,12 @@ def run(photo: Path) -> Iterator[Row]:
         yield from _rows("later", later, theirs, GOAL_RATIO)
 
 
-def _rows(when: str, ours: Sequence[Measured], theirs: Measured, goal: float | None) -> Iterator[Row]:
+def _rows(when: str, ours: Sequence[Measured], theirs: Measured, goal: float | None) -> Iterator[Row | str]:
     for size, (similarity, size_bytes) in theirs.items():
         at_same = bytes_at(similarity, [measured[size] for measured in ours])
+        if at_same is None:
+            yield f"AVIF {size}, {when}: no quality of ours comes near the similarity of ipx, {similarity:.4f}"
+            continue
         note = f"at SSIM {similarity:.4f}: ours {at_same:,.0f}, ipx {size_bytes:,}; " + ", ".join(
             f"Q{quality} {measured[size][1]:,} {measured[size][0]:.4f}"
             for quality, measured in zip(QUALITIES, ours, strict=True)
@@ -54,13 +57,13 @@ def _rows(when: str, ours: Sequence[Measured], theirs: Measured, goal: float | N
         yield at_most(what, ratio, "x", goal, note) if goal else Row(what, ratio, "x", note=note)
 
 
-def bytes_at(similarity: float, points: list[tuple[float, float]]) -> float:
-    """The bytes at a similarity, between the two nearest (similarity, bytes), or beyond the last two."""
-    ordered = sorted(points)
-    pairs = list(pairwise(ordered))
-    (low, low_bytes), (high, high_bytes) = next((pair for pair in pairs if similarity <= pair[1][0]), pairs[-1])
-    share = (similarity - low) / (high - low)
-    return math.exp(math.log(low_bytes) + share * math.log(high_bytes / low_bytes))
+def bytes_at(similarity: float, points: list[tuple[float, float]]) -> float | None:
+    """The bytes at a similarity, between the two nearest (similarity, bytes); None beyond the first and the last."""
+    for (low, low_bytes), (high, high_bytes) in pairwise(sorted(points)):
+        if low <= similarity <= high:
+            share = (similarity - low) / (high - low)
+            return math.exp(math.log(low_bytes) + share * math.log(high_bytes / low_bytes))
+    return None
 
 
 def _of_ipx(photo: Path, px: dict[str, tuple[int, int]], references: dict[str, pyvips.Image]) -> Measured:

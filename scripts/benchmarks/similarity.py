@@ -14,8 +14,10 @@ C2 = (0.03 * 255) ** 2
 
 
 def ssim(one: pyvips.Image, other: pyvips.Image) -> float:
-    """1 for the same picture. A transparent one counts as it looks worst, before white or before black."""
-    if not (one.hasalpha() or other.hasalpha()):
+    """1 for the same picture. Transparent ones count as they look worst, before white or before black."""
+    one, other = _eight_bits(one), _eight_bits(other)
+    if not (one.hasalpha() and other.hasalpha()):
+        one, other = _flat(one, 255), _flat(other, 255)  # JPEG has nothing but white to offer
         return _ssim(_luma(one), _luma(other))
     return min(_ssim(_luma(_flat(one, grey)), _luma(_flat(other, grey))) for grey in (0, 255))
 
@@ -26,6 +28,10 @@ def resized(path: Path, width: int, height: int) -> pyvips.Image:
     return image.thumbnail_image(width, height=height, size="force").copy_memory()
 
 
+def _eight_bits(image: pyvips.Image) -> pyvips.Image:
+    return image.colourspace("b-w" if image.bands < 3 else "srgb")
+
+
 def _flat(image: pyvips.Image, grey: int) -> pyvips.Image:
     return image.flatten(background=grey) if image.hasalpha() else image
 
@@ -33,7 +39,7 @@ def _flat(image: pyvips.Image, grey: int) -> pyvips.Image:
 def _luma(image: pyvips.Image) -> pyvips.Image:
     if image.bands < 3:
         return image.extract_band(0).cast("float")
-    red, green, blue = image.colourspace("srgb").bandsplit()[:3]
+    red, green, blue = image.bandsplit()[:3]
     return red * 0.2126 + green * 0.7152 + blue * 0.0722
 
 
