@@ -98,6 +98,10 @@ class Server:
         ticks = sum(map(sum, running)) + sum(_cpu_ticks(self.pid)[2:])
         return ticks / os.sysconf("SC_CLK_TCK")
 
+    def cpu_seconds(self) -> float:
+        """The processor time of the server process itself and of all its children since the start."""
+        return sum(_cpu_ticks(self.pid)[:2]) / os.sysconf("SC_CLK_TCK") + self.worker_cpu_seconds()
+
     def wait_until_idle(self) -> None:
         """Return when the workers have done nothing for a while."""
         before, quiet_since = self.worker_cpu_seconds(), time.monotonic()

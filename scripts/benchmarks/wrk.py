@@ -16,6 +16,7 @@ _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0}
 class Load:
     """What one run measured."""
 
+    requests: int
     requests_per_second: float
     p99_ms: float
 
@@ -41,8 +42,9 @@ def load(url: str, core: int, headers: dict[str, str] | None = None) -> Load:
     output = subprocess.check_output([*command, url], text=True)
     if "Non-2xx" in output or "Socket errors" in output:
         raise RuntimeError(f"{url}: {output}")
+    requests = re.search(r"(\d+) requests in", output)
     rate = re.search(r"Requests/sec:\s+([\d.]+)", output)
     p99 = re.search(r"99%\s+([\d.]+)(us|ms|s)", output)
-    if rate is None or p99 is None:
+    if requests is None or rate is None or p99 is None:
         raise RuntimeError(f"wrk says something else than expected: {output}")
-    return Load(float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
+    return Load(int(requests[1]), float(rate[1]), float(p99[1]) * _UNITS[p99[2]])
