@@ -16,6 +16,9 @@ log = logging.getLogger("imgpro_lite.variants")
 # Formats that a size on their own extension can be made in: those that workers can write.
 _RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
 
+# Formats in which PNG variants are encoded like their intermediates, which are PNG too.
+_DRAWINGS = frozenset({Format.PNG, Format.TIFF, Format.BMP})
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -97,8 +100,7 @@ async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, 
     """Make the variant from the smallest reduced picture that has enough pixels. False when there is none."""
     media, edge_px = variant.media, variant.short_edge_px
     kept_as = intermediate_format(media.format, has_alpha=media.has_alpha)
-    # A lossless variant would show what JPEG left, and an animation has more than the one frame.
-    if edge_px is None or media.frames > 1 or (variant.format is Format.PNG and kept_as is not Format.PNG):
+    if edge_px is None or media.frames > 1 or not _is_as_good(variant):
         return False
     for larger_px in sorted(edge for edge in INTERMEDIATE_EDGES_PX if edge >= edge_px):
         name = intermediate_name(media.sha256, larger_px)
@@ -122,6 +124,12 @@ async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, 
         else:
             return True
     return False
+
+
+def _is_as_good(variant: Variant) -> bool:
+    """Whether an intermediate gives the same as the original. A lossless variant of a photograph would show what JPEG
+    left, or be encoded like a drawing, which takes a fifth more bytes; a GIF is made of GIF alone."""
+    return variant.format not in (Format.PNG, Format.GIF) or variant.media.format in _DRAWINGS
 
 
 def missing_original(media: Media) -> InternalError:
