@@ -1,5 +1,6 @@
 """Image bytes: the stored file itself, or a variant of it from the cache, or one made now."""
 
+import contextlib
 import os
 from pathlib import Path
 
@@ -33,23 +34,24 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
         except FileNotFoundError:
             raise missing_original(variant.media) from None
     for _ in range(OPEN_ATTEMPTS):
-        try:
-            path = rt.maker.cache.find(variant.name, rt.clock.now()) or await _make(rt, variant, variant.name)
-            return _open(path)
-        except FileNotFoundError:  # evicted in this moment, or somebody emptied the directory
-            rt.maker.cache.forget(variant.name)
+        descriptor = rt.maker.cache.open(variant.name, rt.clock.now())
+        if descriptor is None:
+            await _make(rt, variant, variant.name)
+            descriptor = rt.maker.cache.open(variant.name, rt.clock.now())
+        if descriptor is not None:
+            return descriptor
     raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
 
 
-async def _make(rt: Runtime, variant: Variant, name: str) -> Path:
-    """The file of a variant, made now. Raises NotFound when its image was deleted meanwhile, and leaves nothing behind
-    when its bytes were purged."""
-    path = await make(rt.maker, variant, name)
+async def _make(rt: Runtime, variant: Variant, name: str) -> None:
+    """Make a variant. Raises NotFound when its image was deleted meanwhile, and leaves nothing behind when its bytes
+    were purged."""
+    with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory, or purged the image
+        await make(rt.maker, variant, name)
     if not await rt.db.read(media_rows.is_used, variant.media.sha256):
         rt.maker.cache.remove(name)
     if await rt.db.read(media_rows.find_media, variant.media.id, rt.clock.now()) is None:
         raise NotFound("There is no such image.")
-    return path
 
 
 def _open(path: Path) -> int:
