@@ -58,7 +58,8 @@ def intermediate_name(sha256: bytes, edge_px: int) -> str:
 
 
 async def make(maker: Maker, variant: Variant, name: str, priority: Priority = Priority.VIEW) -> Path:
-    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull."""
+    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull, and InternalError
+    when the stored file is missing, which the caller tells the operator."""
     return await maker.in_flight.run(name, lambda: _make(maker, variant, name, priority))
 
 
@@ -93,7 +94,7 @@ async def _transform_original(maker: Maker, variant: Variant, target: Path, prio
     except FileNotFoundError:
         if path.exists():  # then it is the cache's directory that somebody removed
             raise
-        raise missing_original(media) from None
+        raise InternalError from None
 
 
 async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, priority: Priority) -> bool:
@@ -130,12 +131,6 @@ def _is_as_good(variant: Variant) -> bool:
     """Whether an intermediate gives the same as the original. A lossless variant of a photograph would show what JPEG
     left, or be encoded like a drawing, which takes a fifth more bytes; a GIF is made of GIF alone."""
     return variant.format not in (Format.PNG, Format.GIF) or variant.media.format in _DRAWINGS
-
-
-def missing_original(media: Media) -> InternalError:
-    """The error to raise when the file of an image is not there, after telling the operator."""
-    log.error("the file of image %s is missing: %s", media.id, media.sha256.hex())
-    return InternalError()
 
 
 def _short_edge_px(media: Media, size: str | None) -> int | None:
