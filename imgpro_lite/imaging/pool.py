@@ -170,23 +170,33 @@ class WorkerPool:
         while True:
             worker = worker or await self._start_worker_patiently()
             job = await self._line.next()
-            if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
-                await self._end_worker(worker)
-                worker = await self._start_worker_patiently()
-            started_at = time.monotonic()
             try:
-                is_fit = await self._serve(job, worker)
-            except WorkerDied as error:
-                logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
-                await self._end_worker(worker)
-                worker = await self._start_worker_patiently()
-                is_fit = await self._serve_again(job, worker)
-            job.on_end()
-            if job.source is not None:  # not a ping
-                self._line.learn(time.monotonic() - started_at)
-            if not is_fit or job.one_shot or worker.jobs_done >= self._settings.jobs_per_worker:
-                await self._end_worker(worker)
-                worker = None
+                worker = await self._finish(job, worker)
+            except asyncio.CancelledError:
+                job.fail(_stopping())
+                raise
+            finally:
+                job.on_end()
+
+    async def _finish(self, job: Job, worker: WorkerProcess) -> WorkerProcess | None:
+        """Have the job done, by this worker or another: the one to go on with, None when it is worn out."""
+        if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
+            await self._end_worker(worker)
+            worker = await self._start_worker_patiently()
+        started_at = time.monotonic()
+        try:
+            is_fit = await self._serve(job, worker)
+        except WorkerDied as error:
+            logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
+            await self._end_worker(worker)
+            worker = await self._start_worker_patiently()
+            is_fit = await self._serve_again(job, worker)
+        if job.source is not None:  # not a ping
+            self._line.learn(time.monotonic() - started_at)
+        if is_fit and not job.one_shot and worker.jobs_done < self._settings.jobs_per_worker:
+            return worker
+        await self._end_worker(worker)
+        return None
 
     async def _serve_again(self, job: Job, worker: WorkerProcess) -> bool:
         """Give a job whose worker died a second chance, with a fresh one: the death may have been the fault of another
@@ -217,9 +227,6 @@ class WorkerPool:
             return False
         except WorkerDied:
             raise  # not caught as one of the exceptions below
-        except asyncio.CancelledError:
-            job.fail(_stopping())
-            raise
         except OSError as error:  # a file that cannot be opened or created is a fault of the server, not of the picture
             job.fail(error)
         except Exception as error:  # a bug must not take away a worker for good

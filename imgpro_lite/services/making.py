@@ -16,6 +16,9 @@ log = logging.getLogger("imgpro_lite.variants")
 # Formats that a size on their own extension can be made in: those that workers can write.
 _RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
 
+# Formats in which PNG variants are encoded like their intermediates, which are PNG too.
+_DRAWINGS = frozenset({Format.PNG, Format.TIFF, Format.BMP})
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -55,7 +58,8 @@ def intermediate_name(sha256: bytes, edge_px: int) -> str:
 
 
 async def make(maker: Maker, variant: Variant, name: str, priority: Priority = Priority.VIEW) -> Path:
-    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull."""
+    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull, and InternalError
+    when the stored file is missing, which the caller tells the operator."""
     return await maker.in_flight.run(name, lambda: _make(maker, variant, name, priority))
 
 
@@ -90,15 +94,14 @@ async def _transform_original(maker: Maker, variant: Variant, target: Path, prio
     except FileNotFoundError:
         if path.exists():  # then it is the cache's directory that somebody removed
             raise
-        raise missing_original(media) from None
+        raise InternalError from None
 
 
 async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, priority: Priority) -> bool:
     """Make the variant from the smallest reduced picture that has enough pixels. False when there is none."""
     media, edge_px = variant.media, variant.short_edge_px
     kept_as = intermediate_format(media.format, has_alpha=media.has_alpha)
-    # A lossless variant would show what JPEG left, and an animation has more than the one frame.
-    if edge_px is None or media.frames > 1 or (variant.format is Format.PNG and kept_as is not Format.PNG):
+    if edge_px is None or media.frames > 1 or not _is_as_good(variant):
         return False
     for larger_px in sorted(edge for edge in INTERMEDIATE_EDGES_PX if edge >= edge_px):
         name = intermediate_name(media.sha256, larger_px)
@@ -124,10 +127,10 @@ async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, 
     return False
 
 
-def missing_original(media: Media) -> InternalError:
-    """The error to raise when the file of an image is not there, after telling the operator."""
-    log.error("the file of image %s is missing: %s", media.id, media.sha256.hex())
-    return InternalError()
+def _is_as_good(variant: Variant) -> bool:
+    """Whether an intermediate gives the same as the original. A lossless variant of a photograph would show what JPEG
+    left, or be encoded like a drawing, which takes a fifth more bytes; a GIF is made of GIF alone."""
+    return variant.format not in (Format.PNG, Format.GIF) or variant.media.format in _DRAWINGS
 
 
 def _short_edge_px(media: Media, size: str | None) -> int | None:
