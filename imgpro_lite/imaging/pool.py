@@ -193,7 +193,7 @@ class WorkerPool:
             is_fit = await self._serve_again(job, worker)
         if job.source is not None:  # not a ping
             self._line.learn(time.monotonic() - started_at)
-        if is_fit and not job.one_shot and worker.jobs_done < self._settings.jobs_per_worker:
+        if is_fit and worker.jobs_done < self._settings.jobs_per_worker:
             return worker
         await self._end_worker(worker)
         return None
@@ -234,6 +234,8 @@ class WorkerPool:
             return False
         else:
             self._last_answer_at = time.monotonic()
+            # What is refused was not drawn, so that refusing costs no new worker.
+            return not job.one_shot or "refused" in answer
         return True
 
     @contextmanager
