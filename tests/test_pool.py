@@ -14,8 +14,9 @@ from images import BlockingPool, make_image
 
 from imgpro_lite.errors import Overloaded, TransformFailed, UnsupportedFormat
 from imgpro_lite.formats import Format
+from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Priority, Transform, Transformed
-from imgpro_lite.imaging.pool import WorkerPool, share_out
+from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.settings import ImagingSettings
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
