@@ -1,7 +1,7 @@
 """What is done all the time.
 
-Five times a second, what other processes did is noticed. Once a second, the attempts of rate limits are saved
-(decision 19), and the database's log is folded.
+Five times a second, what other processes did to the database is noticed. Once a second, what they did to the cache is,
+the attempts of rate limits are saved (decision 19), and the database's log is folded.
 """
 
 import asyncio
@@ -11,11 +11,15 @@ import sqlite3
 from imgpro_lite.errors import ImgProError
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
+from imgpro_lite.store.cache import VariantCache
 
 log = logging.getLogger("imgpro_lite.housekeeping")
 
 EVERY_SECONDS = 1
 FORGET_EVERY_ROUNDS = 60
+# Our commands announce what they change; a file that somebody removes by hand is missed when it is asked for, and is
+# taken out of the account then or here. Reading what has changed costs 3 ms of a thread.
+RESCAN_EVERY_ROUNDS = 60
 # How long after an operator's command, such as `media block`, hot image bytes may still be sent. One look costs 0.1 ms.
 FOLLOW_EVERY_SECONDS = 0.2
 
@@ -25,6 +29,15 @@ async def save_rate_windows(rt: Runtime) -> None:
     rows = rt.rate_windows.take_unsaved()
     if rows:
         await rt.db.write(lambda tx: account_rows.replace_rate_windows(tx.conn, rows, tx.now))
+
+
+async def _watch(rt: Runtime, cache: VariantCache, *, is_due: bool) -> None:
+    """Notice what commands, and people, have added to the directory or removed from it."""
+    try:
+        if (is_due or cache.has_changed_outside()) and await cache.rescan():
+            rt.hot.clear()  # `cache clear` means that variants are made anew
+    except OSError:
+        log.warning("reading the directory %s failed", cache.root, exc_info=True)
 
 
 async def keep_house_forever(rt: Runtime) -> None:
@@ -38,6 +51,8 @@ async def keep_house_forever(rt: Runtime) -> None:
         except (ImgProError, sqlite3.Error, OSError):
             log.warning("saving the attempts of rate limits or folding the log failed", exc_info=True)
         rounds += 1
+        for cache in (rt.maker.cache, rt.maker.intermediates):
+            await _watch(rt, cache, is_due=rounds % RESCAN_EVERY_ROUNDS == 0)
         if rounds % FORGET_EVERY_ROUNDS == 0:
             rt.rate_windows.forget_ended(rt.clock.now())
 

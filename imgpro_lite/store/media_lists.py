@@ -19,6 +19,8 @@ MOST_ROWS_A_STEP = 5_000
 # 1.1 against 0.25 microseconds).
 LOOK_UP_COST = 4
 
+MAX_SEQ = 2**63 - 1  # the largest number that SQLite has
+
 
 @dataclass(frozen=True)
 class Position:
@@ -163,16 +165,38 @@ def _has_tag(walked: str, tag: str) -> str:
     )
 
 
+# Images of every team, for the operator.
+_ALL = (
+    "FROM media JOIN teams ON teams.id = media.team_id "
+    "WHERE (media.deleted_at IS NOT NULL OR coalesce(media.expires_at <= :now, FALSE)) = :deleted "
+    "AND (:email IS NULL OR teams.email = :email) "
+    "AND (:namespace IS NULL OR media.namespace = :namespace)"
+)
+
+
 def list_all(
-    conn: sqlite3.Connection, email: str | None, namespace: str | None, *, deleted: bool, limit: int, now: int
+    conn: sqlite3.Connection,
+    email: str | None,
+    namespace: str | None,
+    *,
+    deleted: bool,
+    limit: int,
+    now: int,
+    before_seq: int = MAX_SEQ,
 ) -> list[tuple[Media, str | None, int | None]]:
     """(image, its team's address, when it was deleted) of every team, newest first, for the operator."""
     columns = ", ".join(f"media.{column}" for column in COLUMNS)
+    values = {"deleted": deleted, "email": email, "namespace": namespace, "now": now}
     rows = conn.execute(
-        f"SELECT {columns}, teams.email, media.deleted_at FROM media JOIN teams ON teams.id = media.team_id "
-        "WHERE (media.deleted_at IS NOT NULL OR coalesce(media.expires_at <= :now, FALSE)) = :deleted "
-        "AND (:email IS NULL OR teams.email = :email) "
-        "AND (:namespace IS NULL OR media.namespace = :namespace) ORDER BY media.seq DESC LIMIT :limit",
-        {"deleted": deleted, "email": email, "namespace": namespace, "limit": limit, "now": now},
+        f"SELECT {columns}, teams.email, media.deleted_at {_ALL} AND media.seq < :before_seq "
+        "ORDER BY media.seq DESC LIMIT :limit",
+        {**values, "limit": limit, "before_seq": before_seq},
     )
     return [(media_from_row(row[:-2]), row[-2], row[-1]) for row in rows]
+
+
+def count_all(conn: sqlite3.Connection, email: str | None, namespace: str | None, now: int) -> int:
+    """How many images `list_all` would list that are not deleted."""
+    values = {"deleted": False, "email": email, "namespace": namespace, "now": now}
+    (count,) = conn.execute(f"SELECT count(*) {_ALL}", values).fetchone()
+    return int(count)
