@@ -92,8 +92,8 @@ def _upgrade_page(request: Request, token: str, upgrade: Upgrade) -> PageAnswer:
     if mode == "ask" and upgrade.requested_at is not None:
         return page(request, "upgrade_asked.html", {"upgrade": upgrade})
     payment = urlsplit(upgrades.payment_url(rt, upgrade) or "")
-    # Browsers hold the answer to a form, which leads to the payment, against the page's policy too.
-    targets = [f"{payment.scheme}://{payment.netloc}"] if payment.netloc else []
+    # Browsers hold every redirect that a form leads to against the page's policy: to the payment, and on from there.
+    targets = [f"{payment.scheme}://{payment.netloc}", "https:"] if payment.netloc else []
     context = {"token": token, "upgrade": upgrade, "mode": mode, "payment_host": payment.netloc}
     return page(request, "upgrade.html", context, form_targets=targets)
 
