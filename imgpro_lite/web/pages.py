@@ -7,6 +7,7 @@ from starlette.responses import RedirectResponse, Response
 
 from imgpro_lite import links
 from imgpro_lite.errors import BadRequest, NotFound
+from imgpro_lite.models import Ability
 from imgpro_lite.services import upgrades, verification
 from imgpro_lite.services.upgrades import Upgrade
 from imgpro_lite.services.verification import Verification
@@ -41,7 +42,7 @@ def _verification_page(request: Request, token: str, asked: Verification) -> Pag
     context = {
         "token": token,
         "asked": asked,
-        "can_write": "write" in asked.abilities,
+        "can_write": Ability.WRITE in asked.abilities,
         "others": [(key, verification.verify_url(rt, asked.email, key.key_id)) for key in asked.others],
         "retention_days": rt.settings.limits.retention_days,
     }
