@@ -19,7 +19,7 @@ from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
-from imgpro_lite.links import Links
+from imgpro_lite.links import ExpiredLink, InvalidLink, Links
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Maker, Runtime
@@ -41,9 +41,10 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import open_database
-from imgpro_lite.web import api, cdn, health, library
+from imgpro_lite.web import api, cdn, health, library, pages
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
+from imgpro_lite.web.page_answer import Pages, static_file
 from imgpro_lite.web.responses import render_error, render_http_exception
 
 log = logging.getLogger("imgpro_lite.app")
@@ -87,6 +88,13 @@ def routes() -> list[BaseRoute]:
         Route("/v1/media/{media_id:media_id}", library.delete_media, methods=["DELETE"]),
         Route("/v1/usage", library.usage, methods=["GET"]),
         Route("/v1/namespaces", library.list_namespaces, methods=["GET"]),
+        Route("/verify", pages.show_verification, methods=["GET"]),
+        Route("/verify", pages.answer_verification, methods=["POST"]),
+        Route("/verify/resend", pages.show_resend, methods=["GET"]),
+        Route("/verify/resend", pages.resend, methods=["POST"]),
+        Route("/upgrade/{plan}", pages.show_upgrade, methods=["GET"]),
+        Route("/upgrade/{plan}", pages.accept_upgrade, methods=["POST"]),
+        Route("/static/{name}", static_file, methods=["GET"]),
         Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
     ]
 
@@ -112,10 +120,16 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             Middleware(UnreadBody),
             Middleware(Addresses, settings=settings),
         ],
-        exception_handlers={ImgProError: render_error, HTTPException: render_http_exception},
+        exception_handlers={
+            ImgProError: render_error,
+            HTTPException: render_http_exception,
+            InvalidLink: pages.render_invalid_link,
+            ExpiredLink: pages.render_expired_link,
+        },
     )
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
+    app.state.pages = Pages(settings)
     return app
 
 

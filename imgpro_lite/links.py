@@ -29,8 +29,9 @@ class InvalidLink(Exception):
 class ExpiredLink(InvalidLink):
     """The token is ours and for this purpose, but too old. `payload` is what it said."""
 
-    def __init__(self, payload: dict[str, Any]) -> None:
+    def __init__(self, purpose: str, payload: dict[str, Any]) -> None:
         super().__init__()
+        self.purpose = purpose
         self.payload = payload
 
 
@@ -79,7 +80,7 @@ class Links:
         assert error.payload is not None
         if error.date_signed.timestamp() > self._clock.now():
             return InvalidLink()
-        return ExpiredLink(self._sealer(purpose).load_payload(error.payload))
+        return ExpiredLink(purpose, self._sealer(purpose).load_payload(error.payload))
 
     def seal(self, purpose: str, payload: dict[str, Any]) -> str:
         """A token that never ends, and of which there is exactly one for a payload."""

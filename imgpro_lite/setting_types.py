@@ -12,6 +12,9 @@ Quality = Annotated[int, Field(ge=1, le=100)]
 
 # scheme, host (a name or an address; an IPv6 one in brackets), port, path. ASCII only, because it goes into headers.
 _BASE_URL = re.compile(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~%/-]*)?")
+# The same with a query, and with placeholders. It goes into a header, where a host of other characters would end it.
+_PAYMENT_URL = re.compile(r"https?://[A-Za-z0-9.{}-]+(?::[0-9]{1,5})?(?:[/?#][!-~]*)?")
+PAYMENT_PLACEHOLDERS = ("plan", "team", "email")
 _PLAN_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -40,6 +43,16 @@ def _check_plan_name(value: str) -> str:
     if value == "owner":
         raise ValueError('the plan "owner" is built in and has no limits; choose another name')
     return value
+
+
+def check_payment_url(value: str) -> None:
+    """Raise ValueError for what is no address, or has a placeholder that nothing is known to fill in. Empty passes."""
+    if value and not _PAYMENT_URL.fullmatch(value):
+        raise ValueError("must be an address like https://pay.example.com/?plan={plan}&team={team}")
+    unknown = set(re.findall(r"\{([^}]*)\}", value)) - set(PAYMENT_PLACEHOLDERS)
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in PAYMENT_PLACEHOLDERS)
+        raise ValueError(f"has {{{min(unknown)}}}, which nothing fills in; possible are {known}")
 
 
 def _check_directory(value: object) -> object:

@@ -9,7 +9,15 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from imgpro_lite.setting_types import BaseUrl, Count, Directory, Network, PlanName, Quality
+from imgpro_lite.setting_types import (
+    BaseUrl,
+    Count,
+    Directory,
+    Network,
+    PlanName,
+    Quality,
+    check_payment_url,
+)
 
 BYTES_PER_MB = 1024 * 1024
 SECONDS_PER_DAY = 86_400
@@ -195,8 +203,7 @@ class UpgradeSettings(Section):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str, info: ValidationInfo) -> str:
-        if value and not value.startswith(("https://", "http://")):
-            raise ValueError("must begin with https://")
+        check_payment_url(value)
         if info.data.get("mode") == "redirect" and not value:
             raise ValueError("must be set in mode redirect, like https://pay.example.com/?plan={plan}&team={team}")
         return value

@@ -92,7 +92,9 @@ async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
     email = fields.email or caller.team.email
     assert email is not None  # email_problems() has seen to it
     now = rt.clock.now()
-    window = rt.rate_windows.charge(keys_per_email(rt.settings), email, now)
+    # Whose address is confirmed is counted apart, or strangers could use up an owner's attempts by naming the address.
+    subject = f"team {caller.team.hash}" if caller.team.verified else email
+    window = rt.rate_windows.charge(keys_per_email(rt.settings), subject, now)
     refuse_exceeded([window], now, "new keys for this e-mail address")
     return await rt.db.write(_insert_key, rt, caller, email, fields.name or DEFAULT_KEY_NAME)
 

@@ -39,6 +39,12 @@ def find_team(conn: sqlite3.Connection, team_id: int) -> Team | None:
     return _team(row) if row else None
 
 
+def find_team_by_hash(conn: sqlite3.Connection, team_hash: str) -> Team | None:
+    """A team by the name that no other team ever gets; row ids of teams that were joined to others are used again."""
+    row = conn.execute(f"SELECT {_TEAM_COLUMNS} FROM teams WHERE hash = ?", (team_hash,)).fetchone()
+    return _team(row) if row else None
+
+
 def find_verified_team(conn: sqlite3.Connection, email: str) -> Team | None:
     """The team that an address was confirmed for."""
     row = conn.execute(f"SELECT {_TEAM_COLUMNS} FROM teams WHERE email = ? AND kind = 'verified'", (email,)).fetchone()
@@ -165,7 +171,8 @@ def list_pending_keys(conn: sqlite3.Connection, email: str) -> list[ApiKey]:
     """Keys in force that nobody has confirmed for an address, oldest first."""
     rows = conn.execute(
         f"SELECT {_KEY_COLUMNS} FROM api_keys JOIN teams ON teams.id = api_keys.team_id "
-        "WHERE teams.email = ? AND teams.kind = 'unverified' AND revoked_at IS NULL ORDER BY created_at, key_id",
+        "WHERE teams.email = ? AND teams.kind = 'unverified' AND revoked_at IS NULL "
+        "ORDER BY api_keys.created_at, key_id",
         (email,),
     )
     return [_api_key(row) for row in rows]
