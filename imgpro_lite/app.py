@@ -12,6 +12,7 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
+from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.hot_answers import HotAnswers
@@ -23,6 +24,7 @@ from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Maker, Runtime
 from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
+from imgpro_lite.services.refining import refine_forever
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
@@ -45,6 +47,9 @@ from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.responses import render_error, render_http_exception
 
 log = logging.getLogger("imgpro_lite.app")
+
+# Variants that wait to be made once more; each is 1 KB. What is forgotten waits again at its next view.
+MAX_REFINEMENTS = 1000
 
 # What strangers may store together where the settings say 0 (decision 22).
 STRANGERS_SHARE_OF_DISK = 0.1
@@ -153,11 +158,17 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
             hot=hot,
+            refinements=Backlog(MAX_REFINEMENTS),
             rate_windows=rate_windows,
             in_flight=in_flight,
         )
         stack.push_async_callback(save_rate_windows, runtime)
-        background = [keep_house_forever(runtime), follow_others_forever(runtime), sweep_forever(runtime)]
+        background = [
+            keep_house_forever(runtime),
+            follow_others_forever(runtime),
+            sweep_forever(runtime),
+            refine_forever(runtime),
+        ]
         if crashed:
             background.append(remove_orphans(runtime))
         for work in background:

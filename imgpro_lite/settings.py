@@ -190,6 +190,11 @@ class ImagingSettings(Section):
     jobs_per_worker: int = Field(500, ge=1, description="Jobs after which a worker is replaced by a fresh one.")
     jpeg_quality: Quality = Field(80, description="Quality of JPEG variants, 1 to 100.")
     webp_quality: Quality = Field(80, description="Quality of WebP variants, 1 to 100.")
+    refine_avif: bool = Field(
+        True,
+        description="Make AVIF in sizes s, m and l quickly for its first view, and once more in the background, a "
+        "quarter smaller.",
+    )
     avif_quality: Quality = Field(55, description="Quality of AVIF variants, 1 to 100 (its scale is not JPEG's).")
 
 

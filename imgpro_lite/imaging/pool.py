@@ -42,10 +42,10 @@ _CANNOT = "The picture could not be made in this size and format."
 class WorkerPool:
     """Decodes and encodes pictures in processes of their own."""
 
-    def __init__(self, settings: ImagingSettings) -> None:
+    def __init__(self, settings: ImagingSettings, *, niceness: int = 0) -> None:
         self._settings = settings
         self._count, memory_mb = share_out(settings, sandbox.count_cores(), sandbox.total_memory_mb())
-        self.limits = Limits(memory_mb=memory_mb, max_megapixels=settings.max_megapixels)
+        self.limits = Limits(memory_mb, settings.max_megapixels, niceness)
         self._line = WaitingLine(self._count, settings.queue_seconds)
         self._workers: set[WorkerProcess] = set()
         self._tasks: list[asyncio.Task[None]] = []

@@ -6,9 +6,10 @@ import os
 
 from imgpro_lite.errors import InternalError, NotFound, Overloaded, TransformFailed
 from imgpro_lite.formats import Format
+from imgpro_lite.imaging.jobs import Priority
 from imgpro_lite.models import Media
-from imgpro_lite.runtime import Runtime
-from imgpro_lite.services.making import Variant, make, variant_of
+from imgpro_lite.runtime import Maker, Runtime
+from imgpro_lite.services.making import Variant, draft_of, fine_of, make, variant_of
 from imgpro_lite.store import media_rows
 
 log = logging.getLogger("imgpro_lite.variants")
@@ -23,7 +24,11 @@ async def find_variant(rt: Runtime, team_hash: str, media_id: str, target: Forma
     media = await rt.db.read(media_rows.find_media, media_id, rt.clock.now())
     if media is None or media.team_hash != team_hash:
         raise NotFound("There is no such image.")
-    return variant_of(rt.settings.imaging, media, target, size)
+    variant = variant_of(rt.settings.imaging, media, target, size)
+    draft = draft_of(rt.settings.imaging, variant)
+    if draft is None or variant.name is None or rt.maker.cache.has(variant.name):
+        return variant
+    return draft
 
 
 async def open_variant(rt: Runtime, variant: Variant) -> int:
@@ -35,7 +40,11 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
     try:
         if variant.name is None:
             return _open_original(rt, variant.media)
-        return await _open_made(rt, variant, variant.name)
+        descriptor = await _open_made(rt, variant, variant.name)
+        fine = fine_of(rt.settings.imaging, variant)
+        if fine is not None and fine.name is not None:
+            rt.refinements.add(fine.name, fine)
+        return descriptor
     except InternalError:
         await _check_exists(rt, variant.media)
         path = rt.blobs.path(variant.media.sha256)
@@ -64,18 +73,20 @@ async def _open_made(rt: Runtime, variant: Variant, name: str) -> int:
     for _ in range(OPEN_ATTEMPTS):
         descriptor = rt.maker.cache.open(name, rt.clock.now())
         if descriptor is None:
-            await _make(rt, variant, name)
+            await make_checked(rt, rt.maker, variant, name)
             descriptor = rt.maker.cache.open(name, rt.clock.now())
         if descriptor is not None:
             return descriptor
     raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
 
 
-async def _make(rt: Runtime, variant: Variant, name: str) -> None:
-    """Make a variant. Raises NotFound when its image was deleted meanwhile, and leaves nothing behind when its bytes
-    were purged."""
+async def make_checked(
+    rt: Runtime, maker: Maker, variant: Variant, name: str, priority: Priority = Priority.VIEW
+) -> None:
+    """Make a variant. Raises as `make`, and NotFound when its image was deleted meanwhile. Leaves nothing behind when
+    its bytes were purged."""
     with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory, or purged the image
-        await make(rt.maker, variant, name)
+        await make(maker, variant, name, priority)
     if not await rt.db.read(media_rows.is_used, variant.media.sha256):
         rt.maker.cache.remove(name)
     await _check_exists(rt, variant.media)

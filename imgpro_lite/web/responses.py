@@ -103,7 +103,10 @@ async def render_error(request: Request, error: Exception) -> Response:
     """Any refusal as JSON in the contract's shape."""
     assert isinstance(error, ImgProError)
     if error.status >= 500 and not isinstance(error, InternalError):  # whoever raised that one has logged why
-        log.warning("answered %s", error.code, exc_info=error, extra={"request_id": request.state.request_id})
+        # Being busy is no riddle: a flood that is refused must not cost more by its tracebacks.
+        traceback = error if error.__cause__ is not None else None
+        extra = {"request_id": request.state.request_id}
+        log.warning("answered %s: %s", error.code, error.message, exc_info=traceback, extra=extra)
     body = error.body()
     if isinstance(error, Duplicate):
         # Both ways, because the contract says it both ways (decision 35).
