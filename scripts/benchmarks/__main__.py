@@ -5,7 +5,7 @@ import platform
 import sys
 from pathlib import Path
 
-from benchmarks import big_uploads, first_view, killed_worker, library, small_uploads, startup
+from benchmarks import big_uploads, first_view, killed_worker, library, small_uploads, startup, sweep
 from benchmarks.harness import Row
 
 ALL = {
@@ -15,6 +15,7 @@ ALL = {
     "first-view": first_view.run,
     "small-uploads": small_uploads.run,
     "library": library.run,
+    "sweep": sweep.run,
 }
 
 
