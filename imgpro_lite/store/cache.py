@@ -6,6 +6,7 @@ What is cached can always be made again, so nothing is synced; a file that a pow
 import os
 import secrets
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -105,15 +106,22 @@ class VariantCache:
         self.forget(name)
         self.path(name).unlink(missing_ok=True)
 
-    def remove_files(self, prefix: str) -> list[str]:
-        """Remove the files of variants whose names begin like this: the names, which the index is still to forget.
+    def remove_files(self, prefixes: Iterable[str]) -> list[str]:
+        """Remove the files of variants whose names begin like one of these: the names, for the index to forget.
 
-        It touches no index, so a thread may do it, and so may a command beside the server.
+        It touches no index, so a thread may do it, and so may a command beside the server. Each directory is read once,
+        because reading it takes longer than all the rest.
         """
-        found = list(self.path(prefix).parent.glob(f"{prefix}*"))
-        for path in found:
-            path.unlink(missing_ok=True)
-        return [path.name for path in found]
+        by_folder: dict[Path, list[str]] = {}
+        for prefix in prefixes:
+            by_folder.setdefault(self.path(prefix).parent, []).append(prefix)
+        removed: list[str] = []
+        for folder, wanted in by_folder.items():
+            names = [name for name in _list_names(folder) if name.startswith(tuple(wanted))]
+            for name in names:
+                (folder / name).unlink(missing_ok=True)
+            removed += names
+        return removed
 
     def remember_failure(self, name: str, now: int) -> None:
         """Note that a variant could not be made."""
@@ -124,7 +132,8 @@ class VariantCache:
 
     def is_known_failure(self, name: str, now: int) -> bool:
         """Whether a variant could not be made a short while ago."""
-        return self._failures.get(name, 0) > now
+        # One that lies further ahead was noted before the clock was set back.
+        return now < self._failures.get(name, 0) <= now + FAILURE_SECONDS
 
     def _evict(self) -> None:
         """Remove the least recently used until the cap holds; the newest stays, whatever its size."""
@@ -132,3 +141,10 @@ class VariantCache:
             name = next(iter(self._entries))
             self.forget(name)
             self.path(name).unlink(missing_ok=True)
+
+
+def _list_names(folder: Path) -> list[str]:
+    try:
+        return [path.name for path in folder.iterdir()]
+    except FileNotFoundError:
+        return []
