@@ -68,14 +68,14 @@ async def sweep_forever(rt: Runtime) -> None:
             swept = await sweep(rt)
             if swept.expired or swept.purged:
                 log.info("swept", extra={"expired": swept.expired, "purged": swept.purged})
-            pause_seconds = await _pause_seconds(rt)
+            pause_seconds = await seconds_until_due(rt)
         except (ImgProError, sqlite3.Error, OSError):
             log.exception("the sweep failed")
         await asyncio.sleep(pause_seconds)
 
 
-async def _pause_seconds(rt: Runtime) -> int:
-    """Until the next image ends, so that lists hardly ever meet images that are over."""
+async def seconds_until_due(rt: Runtime) -> int:
+    """How long to wait for the next image that ends, so that lists hardly ever meet one that is over."""
     next_at = await rt.db.read(media_rows.find_next_expiry)
     if next_at is None:
         return SWEEP_EVERY_SECONDS
