@@ -8,10 +8,11 @@ import asyncio
 import logging
 import sqlite3
 
-from imgpro_lite.errors import ImgProError
+from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
 from imgpro_lite.store.cache import VariantCache
+from imgpro_lite.store.data_dir import find_secrets_version, read_secrets
 
 log = logging.getLogger("imgpro_lite.housekeeping")
 
@@ -58,11 +59,26 @@ async def keep_house_forever(rt: Runtime) -> None:
 
 
 async def follow_others_forever(rt: Runtime) -> None:
-    """Notice what other processes write to the database, and forget what was remembered of it. Until cancelled."""
+    """Notice what other processes write to the database, and forget what was remembered of it; and that the operator
+    has changed the secrets of signed links. Until cancelled."""
+    secrets_version = None
     while True:
         await asyncio.sleep(FOLLOW_EVERY_SECONDS)
         try:
             if await rt.db.has_changed_outside():
                 rt.hot.clear()
-        except sqlite3.Error:
+            secrets_version = _follow_secrets(rt, secrets_version)
+        except (sqlite3.Error, OSError):
             log.warning("looking for changes by other processes failed", exc_info=True)
+
+
+def _follow_secrets(rt: Runtime, known_version: tuple[int, int] | None) -> tuple[int, int] | None:
+    """Take up the secrets when their file is another than before: which it is now. One that is gone or broken changes
+    nothing."""
+    version = find_secrets_version(rt.settings.data_dir)
+    if version not in (known_version, None):
+        try:
+            rt.links.rotate(read_secrets(rt.settings.data_dir))
+        except OperatorError:
+            log.warning("the secrets of signed links cannot be read; the earlier ones stay in use", exc_info=True)
+    return version

@@ -9,6 +9,7 @@ import math
 import os
 import time
 from collections import OrderedDict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -182,12 +183,13 @@ class VariantCache:
             self._files.remove(name, entry.size_bytes)
         self.forget(name)
 
-    def remove_files(self, prefix: str) -> list[str]:
-        """Remove the files of variants whose names begin like this: the names, which the index is still to forget.
+    def remove_files(self, prefixes: Iterable[str]) -> list[str]:
+        """Remove the files of variants whose names begin like one of these: the names, for the index to forget.
 
-        It touches no index, so a thread may do it, and so may a command beside the server.
+        It touches no index, so a thread may do it, and so may a command beside the server. Each directory is read once,
+        because reading it takes longer than all the rest.
         """
-        return self._files.remove_beginning(prefix)
+        return self._files.remove_beginning(prefixes)
 
     def remember_failure(self, name: str, now: int) -> None:
         """Note that a variant could not be made."""
@@ -198,7 +200,8 @@ class VariantCache:
 
     def is_known_failure(self, name: str, now: int) -> bool:
         """Whether a variant could not be made a short while ago."""
-        return self._failures.get(name, 0) > now
+        # One that lies further ahead was noted before the clock was set back.
+        return now < self._failures.get(name, 0) <= now + FAILURE_SECONDS
 
     def _insert(self, name: str, entry: _Entry) -> None:
         """Put a variant into the index as the one used last, in the place of one of the same name."""

@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     small_uploads,
     startup,
+    sweep,
 )
 from benchmarks.harness import Row
 
@@ -32,6 +33,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "memory": memory.run,
     "small-uploads": small_uploads.run,
     "library": library.run,
+    "sweep": sweep.run,
 }
 
 
