@@ -71,7 +71,7 @@ def test_what_others_removed_is_dropped_and_the_rest_keeps_its_order(cache: Vari
         add(cache, number)
     for number in (1, 0):
         assert cache.find(name_of(number), NOW)
-    open_beside(tmp_path).remove_files("05")
+    open_beside(tmp_path).remove_files(["05"])
     assert rescan(cache) == [name_of(5)]
     assert cache.total_bytes == disk_bytes(cache) == 7 * FILE_BYTES
     for number in range(10, 15):
@@ -107,7 +107,7 @@ def test_of_a_variant_that_two_processes_made_one_file_stays(cache: VariantCache
 
 def test_a_file_of_another_size_counts_as_gone_and_new(cache: VariantCache, tmp_path: Path) -> None:
     add(cache, 1)
-    open_beside(tmp_path).remove_files("01")
+    open_beside(tmp_path).remove_files(["01"])
     add(open_beside(tmp_path), 1, size_bytes=50)
     assert rescan(cache) == [name_of(1)]
     assert read(cache, 1) == bytes([1]) * 50
@@ -126,7 +126,7 @@ def test_a_rescan_is_right_about_what_happens_meanwhile(tmp_path: Path) -> None:
 
     def change_something(number: int) -> None:
         if random.random() < 0.2:
-            for name in cache.remove_files(f"{number:02x}"):
+            for name in cache.remove_files([f"{number:02x}"]):
                 cache.forget(name)
             assert read(cache, number) is None
         elif read(cache, number) is None:
@@ -179,5 +179,5 @@ def test_a_folder_that_has_not_changed_for_long_is_not_read_again(cache: Variant
     assert path is not None
     damage(path, "cut")  # which does not change it
     assert rescan(cache) == []
-    VariantCache(cache.root, CAP_BYTES).remove_files("02")
+    VariantCache(cache.root, CAP_BYTES).remove_files(["02"])
     assert rescan(cache) == [name_of(2)]
