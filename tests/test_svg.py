@@ -1,6 +1,5 @@
 """SVG: what is refused, what is kept, and what is drawn."""
 
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -96,11 +95,8 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refused(pool: BlockingPool, name: str) -> None:
-    pool.run(pool.pool.ping())
-    started_at = time.monotonic()
     with pytest.raises(UnsupportedFormat):
         pool.probe(REFUSED[name], Format.SVG)
-    assert time.monotonic() - started_at < 0.4  # 0.2 s, and the start of a fresh worker when the last was an SVG too
 
 
 def test_the_limits_themselves_are_accepted(pool: BlockingPool) -> None:
@@ -211,10 +207,8 @@ def test_an_endless_drawing_is_given_up(tmp_path: Path) -> None:
         'width="4000" height="4000"',
     )
     with BlockingPool(tmp_path, svg_deadline_seconds=0.5) as pool:
-        started_at = time.monotonic()
         with pytest.raises(TransformFailed):
             pool.transform(bomb, "png")
-        assert time.monotonic() - started_at < 2
         assert pool.probe(make_svg(9, 9)).width == 9
 
 

@@ -17,7 +17,8 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.formats import CONVERTIBLE_TO, SIZES_PX, Format, parse_extension
 from imgpro_lite.imaging import sandbox
-from imgpro_lite.imaging.pool import WorkerPool, share_out
+from imgpro_lite.imaging.capacity import share_out
+from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Maker

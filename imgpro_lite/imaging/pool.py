@@ -17,16 +17,13 @@ from typing import Any
 from imgpro_lite import errors
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
+from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Inspected, Library, Limits, Priority, Probed, Transform, Transformed
 from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
 from imgpro_lite.imaging.waiting import Job, WaitingLine
 from imgpro_lite.settings import ImagingSettings
 
 logger = logging.getLogger("imgpro_lite.imaging")
-
-# A worker below this could decode next to nothing: 300 MB are mapped before it starts (budget.py).
-_LEAST_WORKER_MB = 512
-_MOST_WORKER_MB = 1024
 
 # An answer as recent as this proves that workers answer, so a health check does not stand in line behind a flood.
 _FRESH_ANSWER_SECONDS = 5.0
@@ -193,7 +190,7 @@ class WorkerPool:
             is_fit = await self._serve_again(job, worker)
         if job.source is not None:  # not a ping
             self._line.learn(time.monotonic() - started_at)
-        if is_fit and not job.one_shot and worker.jobs_done < self._settings.jobs_per_worker:
+        if is_fit and worker.jobs_done < self._settings.jobs_per_worker:
             return worker
         await self._end_worker(worker)
         return None
@@ -234,6 +231,8 @@ class WorkerPool:
             return False
         else:
             self._last_answer_at = time.monotonic()
+            # What is refused was not drawn, so that refusing costs no new worker.
+            return not job.one_shot or "refused" in answer
         return True
 
     @contextmanager
@@ -266,15 +265,6 @@ class WorkerPool:
 
 def _stopping() -> errors.Overloaded:
     return errors.Overloaded(5, "The server is stopping.")
-
-
-def share_out(settings: ImagingSettings, cores: int, total_memory_mb: int) -> tuple[int, int]:
-    """How many workers, and the megabytes of address space for each. Together they take at most half of the memory, as
-    long as that is enough for one."""
-    half_mb = total_memory_mb // 2
-    count = settings.workers or max(1, min(cores, half_mb // _LEAST_WORKER_MB))
-    memory_mb = settings.worker_memory_mb or max(_LEAST_WORKER_MB, min(_MOST_WORKER_MB, half_mb // count))
-    return count, memory_mb
 
 
 @contextmanager
