@@ -1,5 +1,6 @@
 """First views: made from what was kept of the upload, and as good as if made from the original."""
 
+import functools
 import io
 from collections.abc import Iterator
 
@@ -46,6 +47,7 @@ def prepare(api: Api, content: bytes) -> str:
     return stem
 
 
+@functools.cache
 def make_photograph(format_: str) -> bytes:
     """Colours, soft shapes and some noise."""
     shapes = pyvips.Image.perlin(*LARGE, cell_size=100, seed=1) * 60
