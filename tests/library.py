@@ -242,3 +242,28 @@ def upload_by_command(*arguments: str | Path, **env: str) -> Result:
     """`imgpro-lite upload …` in this process, with its exit code and what it prints."""
     ours = {"IMGPRO_URL": None, "IMGPRO_KEY": None, **env}
     return CliRunner().invoke(cli, ["upload", *map(str, arguments)], env=ours)
+
+
+def run_teams(data_dir: Path, *arguments: str) -> str:
+    """`imgpro-lite teams …`: what it prints. It must succeed."""
+    result = CliRunner().invoke(cli, ["teams", *arguments, "--data-dir", str(data_dir)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def fail_teams(data_dir: Path, *arguments: str) -> str:
+    """`imgpro-lite teams …`, which must fail in a way that the operator can mend: what it says."""
+    result = CliRunner().invoke(cli, ["teams", *arguments, "--data-dir", str(data_dir)])
+    assert isinstance(result.exception, OperatorError), result.exception
+    assert result.output == ""
+    return str(result.exception)
+
+
+def list_teams(data_dir: Path) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(run_teams(data_dir, "list", "--json"))
+    return found
+
+
+def show_team(data_dir: Path, name: str) -> dict[str, Any]:
+    shown: dict[str, Any] = json.loads(run_teams(data_dir, "show", name, "--json"))
+    return shown

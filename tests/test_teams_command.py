@@ -9,12 +9,26 @@ import pytest
 from click.testing import CliRunner
 from commands import authorization, make_key
 from conftest import Api, ApiFactory
-from library import Headers, add, change_media, connect, get_media, list_ids, owner, picture, sweep_now, team_of
+from library import (
+    Headers,
+    add,
+    change_media,
+    connect,
+    fail_teams,
+    get_media,
+    list_ids,
+    list_teams,
+    owner,
+    picture,
+    run_teams,
+    show_team,
+    sweep_now,
+    team_of,
+)
 from wire import check_refusal
 
 from imgpro_lite.cli.main import cli
 from imgpro_lite.clock import Clock
-from imgpro_lite.errors import OperatorError
 from imgpro_lite.plans import month_number
 from imgpro_lite.store.upgrade_rows import insert_upgrade_request
 
@@ -22,31 +36,6 @@ SIZE = len(picture())
 MB = 1024 * 1024
 GB = 1024 * MB
 SMALL = {"label": "Small", "uploads_per_month": 3, "storage_mb": 1, "offered": False}
-
-
-def run_teams(data_dir: Path, *arguments: str) -> str:
-    """`imgpro-lite teams …`: what it prints. It must succeed."""
-    result = CliRunner().invoke(cli, ["teams", *arguments, "--data-dir", str(data_dir)], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result.stdout
-
-
-def fail_teams(data_dir: Path, *arguments: str) -> str:
-    """`imgpro-lite teams …`, which must fail in a way that the operator can mend: what it says."""
-    result = CliRunner().invoke(cli, ["teams", *arguments, "--data-dir", str(data_dir)])
-    assert isinstance(result.exception, OperatorError), result.exception
-    assert result.output == ""
-    return str(result.exception)
-
-
-def list_teams(data_dir: Path) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(run_teams(data_dir, "list", "--json"))
-    return found
-
-
-def show_team(data_dir: Path, name: str) -> dict[str, Any]:
-    shown: dict[str, Any] = json.loads(run_teams(data_dir, "show", name, "--json"))
-    return shown
 
 
 def ask_for(api: Api, headers: Headers, plan: str) -> None:
@@ -283,40 +272,3 @@ def test_a_request_ends_with_a_space_that_joins_a_team(api: Api) -> None:
     ask_for(api, authorization(joining), "pro")
     CliRunner().invoke(cli, ["keys", "verify", joining["key_id"], "--data-dir", str(api.data_dir)])
     assert run_teams(api.data_dir, "requests", "--json") == "[]\n"
-
-
-# ── registration ──
-
-
-def test_a_team_without_new_keys(start: ApiFactory) -> None:
-    api = start(server={"public_url": "https://pics.example.com/img"})
-    headers = owner(api)
-    told = run_teams(api.data_dir, "set-registration", "ops@example.com", "closed")
-    assert "gets no new keys" in told
-    assert show_team(api.data_dir, "ops@example.com")["registration_closed"] is True
-    assert "not through the API" in run_teams(api.data_dir, "show", "ops@example.com")
-    for key in (headers, None):
-        answer = api.client.post("/v1/keys", json={"email": "ops@example.com"}, headers={**(key or {}), "Host": "x"})
-        body = check_refusal(answer, 403, "registration_closed")
-        assert body["action"] == {
-            "type": "redirect",
-            "url": "https://pics.example.com/img/dashboard",
-            "label": "Go to Dashboard",
-        }
-    assert api.client.post("/v1/keys", json={"email": "else@example.com"}).status_code == 201
-    assert api.upload(picture(), headers).status_code == 201
-    run_teams(api.data_dir, "set-registration", "ops@example.com", "open")
-    assert api.client.post("/v1/keys", json={}, headers=headers).status_code == 201
-
-
-def test_a_server_without_new_keys(start: ApiFactory) -> None:
-    api = start(server={"registration_closed": True})
-    answer = api.client.post("/v1/keys", json={"email": "new@example.com"})
-    assert check_refusal(answer, 403, "registration_closed")["action"]["url"] == "http://localhost:4647/dashboard"
-    headers = owner(api)  # the operator makes keys as before
-    assert api.client.post("/v1/keys", json={}, headers=headers).status_code == 201  # and their teams further ones
-
-
-def test_another_state_is_refused(tmp_path: Path) -> None:
-    result = CliRunner().invoke(cli, ["teams", "set-registration", "x", "ajar", "--data-dir", str(tmp_path)])
-    assert result.exit_code == 2
