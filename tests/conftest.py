@@ -1,5 +1,6 @@
 """A real server for every test: real SQLite, disk and workers. Only time is faked."""
 
+import compileall
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -9,9 +10,15 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+import imgpro_lite
 from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
 from imgpro_lite.settings import Settings
+
+
+def pytest_configure() -> None:
+    """Compile what pip would have compiled: workers and commands are processes of their own, hundreds of them here."""
+    compileall.compile_dir(Path(imgpro_lite.__file__).parent, quiet=2)
 
 
 class FakeClock(Clock):

@@ -147,7 +147,7 @@ def test_a_token_of_another_purpose(shared: Links, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_a_token_of_another_server(shared: Links, path: str) -> None:
     """Even one that knows how we sign, and everything but the secret."""
-    foreign = links.Links([secrets.token_hex(32)], shared.api.clock)
+    foreign = links.Links([links.Secret(secrets.token_hex(32))], shared.api.clock)
     shared.check_useless(path, foreign.sign(PURPOSES[path], shared.payloads[path]))
 
 
@@ -194,14 +194,14 @@ def test_secrets_that_are_rotated(fresh: Links, path: str, clock: FakeClock) -> 
     made: links.Links = fresh.api.client.app.state.runtime.links
     (old,) = (fresh.api.data_dir / "secret").read_text("ascii").split()
     new = secrets.token_hex(32)
-    made.rotate([old, new])
+    made.rotate([links.Secret(old), links.Secret(new)])
     check_page(fresh.get(path, fresh.tokens[path]))  # given out before
     renewed = sign(fresh.api, PURPOSES[path], fresh.payloads[path])
-    assert links.Links([new], clock).load(PURPOSES[path], renewed) == fresh.payloads[path]
+    assert links.Links([links.Secret(new)], clock).load(PURPOSES[path], renewed) == fresh.payloads[path]
     with pytest.raises(links.InvalidLink):
-        links.Links([old], clock).load(PURPOSES[path], renewed)
+        links.Links([links.Secret(old)], clock).load(PURPOSES[path], renewed)
     check_page(fresh.post(path, fresh.tokens[path]))
-    made.rotate([new])
+    made.rotate([links.Secret(new)])
     check_page(fresh.get(path, renewed))
     fresh.check_useless(path, fresh.tokens[path])
 

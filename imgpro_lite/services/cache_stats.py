@@ -10,7 +10,7 @@ from imgpro_lite.imaging.jobs import PIPELINE_VERSION
 from imgpro_lite.store.cache_files import CachedFile
 
 # What `making.py` names variants.
-_NAME = re.compile(r"[0-9a-f]{64}-(?P<size>full|[0-9]+)-q[0-9]+-v(?P<version>[0-9]+)\.(?P<format>[a-z]+)")
+_NAME = re.compile(r"[0-9a-f]{64}-(?P<size>full|[0-9]+)-q[0-9]+(?:-e[0-9])?-v(?P<version>[0-9]+)\.(?P<format>[a-z]+)")
 _SIZE_NAMES = {str(edge_px): name for name, edge_px in SIZES_PX.items()} | {"full": "full"}
 _NS_PER_SECOND = 1_000_000_000
 
