@@ -9,6 +9,7 @@ import rich_click as click
 from imgpro_lite import __version__
 from imgpro_lite.cli.doctor import doctor
 from imgpro_lite.cli.keys import keys
+from imgpro_lite.cli.mail import mail
 from imgpro_lite.cli.media import media
 from imgpro_lite.cli.serve import serve
 from imgpro_lite.cli.upload import upload
@@ -28,6 +29,7 @@ def cli() -> None:
 cli.add_command(serve)
 cli.add_command(keys)
 cli.add_command(media)
+cli.add_command(mail)
 cli.add_command(upload)
 cli.add_command(doctor)
 

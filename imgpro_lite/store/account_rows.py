@@ -165,7 +165,8 @@ def list_pending_keys(conn: sqlite3.Connection, email: str) -> list[ApiKey]:
     """Keys in force that nobody has confirmed for an address, oldest first."""
     rows = conn.execute(
         f"SELECT {_KEY_COLUMNS} FROM api_keys JOIN teams ON teams.id = api_keys.team_id "
-        "WHERE teams.email = ? AND teams.kind = 'unverified' AND revoked_at IS NULL ORDER BY created_at, key_id",
+        "WHERE teams.email = ? AND teams.kind = 'unverified' AND revoked_at IS NULL "
+        "ORDER BY api_keys.created_at, key_id",
         (email,),
     )
     return [_api_key(row) for row in rows]
