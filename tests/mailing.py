@@ -106,7 +106,7 @@ class MailServer:
                     envelope.rcpt_tos,
                     parse(envelope.content),
                     session.authenticated,
-                    session.ssl is not None,
+                    server.transport is not None and bool(server.transport.get_extra_info("sslcontext")),
                 )
             )
         return answer
@@ -119,8 +119,8 @@ class MailServer:
 class _Controller(Controller):
     """On a port that the system chooses, and counting the connections."""
 
-    def __init__(self, server: MailServer, smtp: type[SMTP], **options: Any) -> None:
-        super().__init__(server, hostname="127.0.0.1", port=0, server_hostname="localhost", **options)
+    def __init__(self, server: MailServer, smtp: type[SMTP], address: str, **options: Any) -> None:
+        super().__init__(server, hostname=address, port=0, server_hostname="localhost", **options)
         self._server, self._smtp = server, smtp
 
     def factory(self) -> SMTP:
@@ -135,7 +135,9 @@ class _Controller(Controller):
 
 
 @contextlib.contextmanager
-def mail_server(*, tls: str = "none", password: str = "", smtp: type[SMTP] = SMTP) -> Iterator[MailServer]:
+def mail_server(
+    *, tls: str = "none", password: str = "", smtp: type[SMTP] = SMTP, address: str = "127.0.0.1"
+) -> Iterator[MailServer]:
     """A running mail server; with a password it wants one for the user "images"."""
     server = MailServer()
     options: dict[str, Any] = {"auth_require_tls": False}
@@ -144,9 +146,10 @@ def mail_server(*, tls: str = "none", password: str = "", smtp: type[SMTP] = SMT
         context.load_cert_chain(CERTIFICATE)
         options |= {"tls_context": context} if tls == "starttls" else {"ssl_context": context}
     if password:
-        options |= {"auth_required": True, "authenticator": _authenticator(password)}
-        options["auth_require_tls"] = tls == "starttls"
-    controller = _Controller(server, smtp, **options)
+        options |= {"authenticator": _authenticator(password)}
+    if password and tls == "starttls":  # it does not notice a connection that began with TLS
+        options |= {"auth_required": True, "auth_require_tls": True}
+    controller = _Controller(server, smtp, address, **options)
     controller.start()
     try:
         yield server
