@@ -173,7 +173,7 @@ class MailSettings(Section):
         "Empty: noreply@ the host of public_url.",
     )
     timeout_seconds: float = Field(
-        30, gt=0, le=600, description="Seconds for connecting and logging in, and again for sending a mail."
+        30.0, gt=0, le=600, description="Seconds for connecting and logging in, and again for sending a mail."
     )
 
 

@@ -42,7 +42,7 @@ def test(config_path: Path | None, data_dir: Path | None, address: str) -> None:
     except (MailFailed, OSError) as error:
         advice = f"\n{error.advice}" if isinstance(error, MailFailed) and error.advice else ""
         raise OperatorError(f"The mail was not sent: {error}.{advice}") from error
-    click.echo(f"Done: {result}.")
+    click.echo(f"The mail was {result}.")
 
 
 def _way(settings: Settings) -> str:

@@ -45,7 +45,7 @@ class Sender(Protocol):
     """Something that takes mail."""
 
     async def send(self, message: Message) -> str:
-        """Return when the mail is in safe hands, with a sentence for the operator. Raises MailFailed, OSError."""
+        """Return when the mail is in safe hands: where that is, for the operator. Raises MailFailed, OSError."""
 
     async def keep_tidy(self) -> None:
         """Do what has to be done from time to time. Raises OSError."""

@@ -31,7 +31,7 @@ class SmtpServer:
         self._our_name = our_name
 
     async def send(self, message: Message) -> str:
-        """Return when the server has taken the mail, with what it said.
+        """Return when the server has taken the mail: that it is sent, and what the server said.
 
         Raises RecipientRefused, ServerUnusable, and MailFailed where it is about this mail alone.
         """
@@ -85,7 +85,7 @@ class SmtpServer:
             raise MailFailed(_without(message.recipient, _reason(error))) from error
         with contextlib.suppress(*_SERVER_ERRORS):
             await client.quit(timeout=QUIT_SECONDS)
-        return _without(message.recipient, f"the mail server said: 250 {_short(answer)}")
+        return _without(message.recipient, f"sent; the mail server said: 250 {_short(answer)}")
 
 
 def _refusal(error: aiosmtplib.SMTPRecipientRefused, recipient: str) -> MailFailed:
