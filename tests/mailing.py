@@ -54,6 +54,11 @@ def body(message: EmailMessage, kind: str = "plain") -> str:
     return str(part.get_content())
 
 
+def words(message: EmailMessage, kind: str) -> str:
+    """The same without its line breaks."""
+    return " ".join(body(message, kind).split())
+
+
 def tokens(message: EmailMessage) -> list[str]:
     """The tokens of the links in a mail."""
     return LINK.findall(body(message))
