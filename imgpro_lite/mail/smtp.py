@@ -38,24 +38,19 @@ class SmtpServer:
         client = aiosmtplib.SMTP(
             hostname=self._settings.host,
             port=self._settings.port,
-            username=self._settings.username or None,
-            password=self._settings.password if self._settings.username else None,
             use_tls=self._settings.tls == "tls",
-            start_tls=self._settings.tls == "starttls",
+            start_tls=False,  # _connect does it, where it is wanted
             local_hostname=self._our_name,  # else it asks the DNS for one, which may take long
             timeout=self._settings.timeout_seconds,
         )
         try:
             await self._connect(client)
-            answer = await self._transfer(client, message)
-        except BaseException:
-            if client.transport is not None:
-                # A polite close would wait for a server that hangs.
-                cast(asyncio.Transport, client.transport).abort()
-            raise
+            return await self._transfer(client, message)
         finally:
+            if client.transport is not None:
+                # A polite close would wait for a server that hangs. It was told QUIT, if all went well.
+                cast(asyncio.Transport, client.transport).abort()
             client.close()
-        return answer
 
     async def keep_tidy(self) -> None:
         """There is nothing to do."""
@@ -65,6 +60,10 @@ class SmtpServer:
         try:
             async with asyncio.timeout(self._settings.timeout_seconds):
                 await client.connect()
+                if self._settings.tls == "starttls":
+                    await client.starttls()
+                if self._settings.username:
+                    await client.login(self._settings.username, self._settings.password)
         except _SERVER_ERRORS as error:
             raise ServerUnusable(_reason(error), _advice(error, self._settings)) from error
 
@@ -84,7 +83,7 @@ class SmtpServer:
         except _SERVER_ERRORS as error:
             raise MailFailed(_without(message.recipient, _reason(error))) from error
         with contextlib.suppress(*_SERVER_ERRORS):
-            await client.quit(timeout=QUIT_SECONDS)
+            await client.execute_command(b"QUIT", timeout=QUIT_SECONDS)
         return _without(message.recipient, f"sent; the mail server said: 250 {_short(answer)}")
 
 

@@ -35,15 +35,16 @@ TIDY_EVERY_ROUNDS = 30
 # For a mail that is being sent when the server stops. Most take less than a second; the others are sent again.
 STOP_SECONDS = 5
 RETRY_DATABASE_SECONDS = 1
+STEP_MAILS = 500  # in one transaction, which then takes some milliseconds
 
 
 async def deliver_forever(rt: Runtime) -> None:
     """Run until cancelled. Whatever fails is logged and tried again."""
-    # A start may bring new settings, so nothing waits for the end of a pause.
-    await rt.db.write(lambda tx: mail_rows.make_all_mail_due(tx.conn, tx.now))
     for rounds in itertools.count():
         rt.mail.queued.clear()
         try:
+            if rounds == 0:  # a start may bring new settings, so nothing waits for the end of a pause
+                await rt.db.write(lambda tx: mail_rows.make_all_mail_due(tx.conn, tx.now))
             await deliver_due(rt)
             if rounds % TIDY_EVERY_ROUNDS == 0:
                 await rt.mail.sender.keep_tidy()
@@ -113,7 +114,8 @@ async def _note_failure(rt: Runtime, mail: QueuedMail, extra: dict[str, Any], *,
     """Log it. What failed for all is not tried with the others now. What is hopeless is given up."""
     failed = [mail]
     if is_for_all:
-        failed += await rt.db.write(_put_off_due)
+        while others := await rt.db.write(_put_off_due):
+            failed += others
         log.warning("the mail server cannot be used; mail waits", extra={**extra, "mails_waiting": len(failed)})
     else:
         log.warning("mail not sent", extra=extra)
@@ -125,8 +127,8 @@ async def _note_failure(rt: Runtime, mail: QueuedMail, extra: dict[str, Any], *,
 
 
 def _put_off_due(tx: Tx) -> list[QueuedMail]:
-    """Put off whatever is due."""
-    mails = mail_rows.list_due_mail(tx.conn, tx.now, PAUSES_SECONDS[-1])
+    """Put off some of what is due."""
+    mails = mail_rows.list_due_mail(tx.conn, tx.now, PAUSES_SECONDS[-1], STEP_MAILS)
     _put_off(tx, mails)
     return mails
 

@@ -58,11 +58,11 @@ def find_due_mail(conn: sqlite3.Connection, now: int, max_pause_seconds: int) ->
     return _queued_mail(row) if row else None
 
 
-def list_due_mail(conn: sqlite3.Connection, now: int, max_pause_seconds: int) -> list[QueuedMail]:
-    """All mail whose time has come."""
+def list_due_mail(conn: sqlite3.Connection, now: int, max_pause_seconds: int, limit: int) -> list[QueuedMail]:
+    """Some of the mail whose time has come."""
     rows = conn.execute(
-        f"SELECT {_COLUMNS} FROM mail_queue WHERE {_IS_DUE} ORDER BY id",
-        {"now": now, "max_pause_seconds": max_pause_seconds},
+        f"SELECT {_COLUMNS} FROM mail_queue WHERE {_IS_DUE} LIMIT :limit",
+        {"now": now, "max_pause_seconds": max_pause_seconds, "limit": limit},
     )
     return [_queued_mail(row) for row in rows]
 
