@@ -12,13 +12,14 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
+from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
-from imgpro_lite.links import Links
+from imgpro_lite.links import ExpiredLink, InvalidLink, Links
 from imgpro_lite.mail.composer import Composer
 from imgpro_lite.mail.senders import open_sender
 from imgpro_lite.plans import PlanTable
@@ -26,6 +27,7 @@ from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Mail, Maker, Runtime
 from imgpro_lite.services.delivery import deliver_forever
 from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
+from imgpro_lite.services.refining import refine_forever
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
@@ -42,12 +44,16 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import open_database
-from imgpro_lite.web import api, cdn, health, library
+from imgpro_lite.web import api, cdn, health, library, pages
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
+from imgpro_lite.web.page_answer import Pages, static_file
 from imgpro_lite.web.responses import render_error, render_http_exception
 
 log = logging.getLogger("imgpro_lite.app")
+
+# Variants that wait to be made once more; each is 1 KB. What is forgotten waits again at its next view.
+MAX_REFINEMENTS = 1000
 
 # What strangers may store together where the settings say 0 (decision 22).
 STRANGERS_SHARE_OF_DISK = 0.1
@@ -85,6 +91,13 @@ def routes() -> list[BaseRoute]:
         Route("/v1/media/{media_id:media_id}", library.delete_media, methods=["DELETE"]),
         Route("/v1/usage", library.usage, methods=["GET"]),
         Route("/v1/namespaces", library.list_namespaces, methods=["GET"]),
+        Route("/verify", pages.show_verification, methods=["GET"]),
+        Route("/verify", pages.answer_verification, methods=["POST"]),
+        Route("/verify/resend", pages.show_resend, methods=["GET"]),
+        Route("/verify/resend", pages.resend, methods=["POST"]),
+        Route("/upgrade/{plan}", pages.show_upgrade, methods=["GET"]),
+        Route("/upgrade/{plan}", pages.accept_upgrade, methods=["POST"]),
+        Route("/static/{name}", static_file, methods=["GET"]),
         Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
     ]
 
@@ -110,10 +123,16 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             Middleware(UnreadBody),
             Middleware(Addresses, settings=settings),
         ],
-        exception_handlers={ImgProError: render_error, HTTPException: render_http_exception},
+        exception_handlers={
+            ImgProError: render_error,
+            HTTPException: render_http_exception,
+            InvalidLink: pages.render_invalid_link,
+            ExpiredLink: pages.render_expired_link,
+        },
     )
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
+    app.state.pages = Pages(settings)
     return app
 
 
@@ -164,6 +183,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
             hot=hot,
+            refinements=Backlog(MAX_REFINEMENTS),
             rate_windows=rate_windows,
             in_flight=in_flight,
         )
@@ -173,6 +193,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             follow_others_forever(runtime),
             sweep_forever(runtime),
             deliver_forever(runtime),
+            refine_forever(runtime),
         ]
         if crashed:
             background.append(remove_orphans(runtime))

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from itsdangerous import BadData, SignatureExpired, TimestampSigner, URLSafeSerializer, URLSafeTimedSerializer
@@ -22,6 +23,18 @@ _SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 LINK_SECONDS = 7 * 86_400
 
 
+@dataclass(frozen=True)
+class Secret:
+    """What signs links. `retired_at` is when another took its place, in Unix seconds; None while none has."""
+
+    text: str
+    retired_at: int | None = None
+
+    def is_in_force(self, now: int) -> bool:
+        """Whether links that it signed can still be good: it ends when the last of them does."""
+        return self.retired_at is None or now <= self.retired_at + LINK_SECONDS
+
+
 class InvalidLink(Exception):
     """The token was not made by this server for this purpose, or is too old."""
 
@@ -29,8 +42,9 @@ class InvalidLink(Exception):
 class ExpiredLink(InvalidLink):
     """The token is ours and for this purpose, but too old. `payload` is what it said."""
 
-    def __init__(self, payload: dict[str, Any]) -> None:
+    def __init__(self, purpose: str, payload: dict[str, Any]) -> None:
         super().__init__()
+        self.purpose = purpose
         self.payload = payload
 
 
@@ -47,15 +61,20 @@ class _Signer(TimestampSigner):
 
 
 class Links:
-    """Makes and checks tokens. The newest secret, the last one, signs; older ones still verify."""
+    """Makes and checks tokens. The newest secret, the last, signs; older ones verify while they are in force."""
 
-    def __init__(self, secrets: Sequence[str], clock: Clock) -> None:
-        self._secrets = list(secrets)
+    def __init__(self, secrets: Sequence[Secret], clock: Clock) -> None:
+        self._all_secrets = list(secrets)
         self._clock = clock
 
-    def rotate(self, secrets: Sequence[str]) -> None:
+    def rotate(self, secrets: Sequence[Secret]) -> None:
         """Take up the secrets after the operator has changed them."""
-        self._secrets = list(secrets)
+        self._all_secrets = list(secrets)
+
+    @property
+    def _secrets(self) -> list[str]:
+        now = self._clock.now()
+        return [secret.text for secret in self._all_secrets if secret.is_in_force(now)]
 
     def sign(self, purpose: str, payload: dict[str, Any]) -> str:
         """A token that is safe in a URL's query."""
@@ -79,7 +98,7 @@ class Links:
         assert error.payload is not None
         if error.date_signed.timestamp() > self._clock.now():
             return InvalidLink()
-        return ExpiredLink(self._sealer(purpose).load_payload(error.payload))
+        return ExpiredLink(purpose, self._sealer(purpose).load_payload(error.payload))
 
     def seal(self, purpose: str, payload: dict[str, Any]) -> str:
         """A token that never ends, and of which there is exactly one for a payload."""
@@ -97,11 +116,15 @@ class Links:
 
     def _spellings(self, purpose: str, payload: dict[str, Any]) -> list[str]:
         """The token as each secret would sign it: base64 has several spellings of its last character."""
-        return [Links([secret], self._clock).seal(purpose, payload) for secret in self._secrets]
+        return [str(_sealer([secret], purpose).dumps(payload)) for secret in self._secrets]
 
     def _sealer(self, purpose: str) -> URLSafeSerializer:
-        return URLSafeSerializer(self._secrets, salt=purpose, signer_kwargs=_SIGNER)
+        return _sealer(self._secrets, purpose)
 
     def _serializer(self, purpose: str) -> URLSafeTimedSerializer:
         kwargs = {**_SIGNER, "clock": self._clock}
         return URLSafeTimedSerializer(self._secrets, salt=purpose, signer=_Signer, signer_kwargs=kwargs)
+
+
+def _sealer(secrets: list[str], purpose: str) -> URLSafeSerializer:
+    return URLSafeSerializer(secrets, salt=purpose, signer_kwargs=_SIGNER)

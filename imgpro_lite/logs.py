@@ -4,10 +4,12 @@ Redaction is done by the formatters and not by a filter, because a filter sees n
 in the form in which they are written. It comes before escaping: in `\\nt=…` a token would no longer be recognised.
 """
 
+import asyncio
 import json
 import logging
 import re
 import sys
+import time
 import traceback
 from datetime import UTC, datetime
 from typing import Any, TextIO
@@ -16,6 +18,9 @@ from urllib.parse import quote
 from imgpro_lite.settings import LogSettings
 
 ACCESS_LOGGER = "imgpro_lite.access"
+
+# How long the lines of requests wait to be written together.
+WRITE_SECONDS = 0.05
 
 # A path may have 64 KB; a log line need not.
 _MAX_PATH_CHARS = 500
@@ -76,7 +81,12 @@ def log_request(
         "client": client,
         "request_id": request_id,
     }
-    logging.getLogger(ACCESS_LOGGER).info("%s %s %d", method, shown_path, status, extra=fields)
+    logger = logging.getLogger(ACCESS_LOGGER)
+    handlers = logging.getLogger().handlers
+    if len(handlers) == 1 and isinstance(handlers[0], _Handler) and logger.isEnabledFor(logging.INFO):
+        handlers[0].write_request(fields)
+    else:
+        logger.info("%s %s %d", method, shown_path, status, extra=fields)
 
 
 def redact(text: str) -> str:
@@ -101,8 +111,8 @@ class TextFormatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line, or more with a traceback; only its first begins at the margin."""
-        if record.name == ACCESS_LOGGER and not record.exc_info:
-            return self._format_request(record.created, record.levelname, record.__dict__)
+        if record.name == ACCESS_LOGGER:
+            return self.format_request(record.created, record.__dict__)
         line = f"{self._time_of(record.created)} {record.levelname:<7} {escape(_message(record))}"
         pairs = " ".join(f"{key}={_value(value)}" for key, value in _extra(record).items())
         if pairs:
@@ -113,11 +123,11 @@ class TextFormatter(logging.Formatter):
                 line += f"\n    {escape(traceback_line)}"
         return line
 
-    def _format_request(self, created: float, level: str, fields: dict[str, Any]) -> str:
+    def format_request(self, created: float, fields: dict[str, Any]) -> str:
         """A request's line. The general way takes five times as long, and more than it takes to answer a hot request.
         `log_request` has quoted the path; the id is ours, and the rest are numbers."""
         return (
-            f"{self._time_of(created)} {level:<7} {escape(fields['method'])} {redact(fields['path'])} "
+            f"{self._time_of(created)} INFO    {escape(fields['method'])} {redact(fields['path'])} "
             f"{fields['status']}  bytes={fields['bytes']} seconds={fields['seconds']} "
             f"client={_value(fields['client'])} request_id={fields['request_id']}"
         )
@@ -131,6 +141,14 @@ class TextFormatter(logging.Formatter):
 
 class JsonFormatter(logging.Formatter):
     """One JSON object a line: time, level, logger, message, the record's extra fields, and `exception` if any."""
+
+    def format_request(self, created: float, fields: dict[str, Any]) -> str:
+        """A request's line: the same as of a record."""
+        message = f"{fields['method']} {fields['path']} {fields['status']}"
+        record = logging.LogRecord(ACCESS_LOGGER, logging.INFO, "", 0, message, None, None)
+        record.created = created
+        record.__dict__.update(fields)
+        return self.format(record)
 
     def format(self, record: logging.LogRecord) -> str:
         """The record as one line of ASCII, which no control character can break."""
@@ -148,6 +166,43 @@ class JsonFormatter(logging.Formatter):
 
 
 class _Handler(logging.StreamHandler[TextIO]):
+    """Writes to a stream. Lines of requests are put together without a record and written in groups, because a record
+    and a write of its own take longer than a hot request: 30 against 20 us. A kill -9 loses WRITE_SECONDS of them."""
+
+    def __init__(self, stream: TextIO) -> None:
+        super().__init__(stream)
+        self._lines: list[str] = []
+
+    def write_request(self, fields: dict[str, Any]) -> None:
+        """Have the line of a request written soon; at once where there is no event loop."""
+        assert isinstance(self.formatter, TextFormatter | JsonFormatter)
+        assert self.lock is not None
+        with self.lock:
+            self._lines.append(self.formatter.format_request(time.time(), fields))
+            is_first = len(self._lines) == 1
+        if is_first:
+            try:
+                asyncio.get_running_loop().call_later(WRITE_SECONDS, self.flush)
+            except RuntimeError:
+                self.flush()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a record, after the requests before it."""
+        self.flush()
+        super().emit(record)
+
+    def flush(self) -> None:
+        """Write what waits."""
+        assert self.lock is not None
+        with self.lock:
+            lines, self._lines = self._lines, []
+            try:
+                if lines:
+                    self.stream.write("\n".join(lines) + "\n")
+                super().flush()
+            except (OSError, ValueError):
+                pass  # standard error is gone, or closed
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 (the name is logging's)
         """Standard error is gone. The original would write the record's raw arguments there."""
 

@@ -19,6 +19,10 @@ class Plan:
     price_usd_per_month: int
     offered: bool
 
+    def gives_more_than(self, other: "Plan") -> bool:
+        """Whether it has more uploads or more storage than another plan, so that changing to it is an upgrade."""
+        return _uploads(self) > _uploads(other) or _storage(self) > _storage(other)
+
 
 @dataclass(frozen=True)
 class PlanTable:

@@ -2,7 +2,9 @@
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import Any
 
+from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock
 from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.imaging.pool import WorkerPool
@@ -70,5 +72,7 @@ class Runtime:
     maker: Maker
     pool: WorkerPool
     hot: HotAnswers
+    refinements: Backlog[Any]
+    """Variants that are to be made again with more care, by name."""
     rate_windows: RateWindows
     in_flight: SingleFlight

@@ -15,6 +15,9 @@ _BASE_URL = re.compile(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-
 # The machine's own mail server may know names without a dot, such as root@localhost.
 _EMAIL_ADDRESS = re.compile(r"[^\s<>@\"(),:;\[\]\\]{1,64}@[^\s<>@\"(),:;\[\]\\]{1,255}")
 _MAILBOX = re.compile(rf"(?P<name>[^<>@\"\\]{{0,100}})<(?P<address>{_EMAIL_ADDRESS.pattern})>")
+# The same with a query, and with placeholders. It goes into a header, where a host of other characters would end it.
+_PAYMENT_URL = re.compile(r"https?://[A-Za-z0-9.{}-]+(?::[0-9]{1,5})?(?:[/?#][!-~]*)?")
+PAYMENT_PLACEHOLDERS = ("plan", "team", "email")
 _PLAN_NAME = re.compile(r"[a-z0-9-]{1,32}")
 
 
@@ -57,6 +60,16 @@ def _check_mailbox(value: str) -> str:
     if value and not (value.isprintable() and (_EMAIL_ADDRESS.fullmatch(value) or _MAILBOX.fullmatch(value))):
         raise ValueError("must be like images@example.com or Our Images <images@example.com>")
     return value
+
+
+def check_payment_url(value: str) -> None:
+    """Raise ValueError for what is no address, or has a placeholder that nothing is known to fill in. Empty passes."""
+    if value and not _PAYMENT_URL.fullmatch(value):
+        raise ValueError("must be an address like https://pay.example.com/?plan={plan}&team={team}")
+    unknown = set(re.findall(r"\{([^}]*)\}", value)) - set(PAYMENT_PLACEHOLDERS)
+    if unknown:
+        known = ", ".join(f"{{{name}}}" for name in PAYMENT_PLACEHOLDERS)
+        raise ValueError(f"has {{{min(unknown)}}}, which nothing fills in; possible are {known}")
 
 
 def _check_directory(value: object) -> object:

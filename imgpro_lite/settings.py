@@ -9,7 +9,17 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
-from imgpro_lite.setting_types import BaseUrl, Count, Directory, EmailAddress, Mailbox, Network, PlanName, Quality
+from imgpro_lite.setting_types import (
+    BaseUrl,
+    Count,
+    Directory,
+    EmailAddress,
+    Mailbox,
+    Network,
+    PlanName,
+    Quality,
+    check_payment_url,
+)
 
 BYTES_PER_MB = 1024 * 1024
 SECONDS_PER_DAY = 86_400
@@ -139,6 +149,11 @@ class ImagingSettings(Section):
     jobs_per_worker: int = Field(500, ge=1, description="Jobs after which a worker is replaced by a fresh one.")
     jpeg_quality: Quality = Field(80, description="Quality of JPEG variants, 1 to 100.")
     webp_quality: Quality = Field(80, description="Quality of WebP variants, 1 to 100.")
+    refine_avif: bool = Field(
+        True,
+        description="Make AVIF in sizes s, m and l quickly for its first view, and once more in the background, a "
+        "quarter smaller.",
+    )
     avif_quality: Quality = Field(55, description="Quality of AVIF variants, 1 to 100 (its scale is not JPEG's).")
 
 
@@ -194,8 +209,7 @@ class UpgradeSettings(Section):
     @field_validator("url")
     @classmethod
     def _check_url(cls, value: str, info: ValidationInfo) -> str:
-        if value and not value.startswith(("https://", "http://")):
-            raise ValueError("must begin with https://")
+        check_payment_url(value)
         if info.data.get("mode") == "redirect" and not value:
             raise ValueError("must be set in mode redirect, like https://pay.example.com/?plan={plan}&team={team}")
         return value

@@ -71,7 +71,8 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
             stack.close()
             if crashed:
                 (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
-            imaging = {"workers": 1, **sections.pop("imaging", {})}
+            # One worker, and none more in the background but where a test asks for it.
+            imaging = {"workers": 1, "refine_avif": False, **sections.pop("imaging", {})}
             settings = Settings.model_validate({"data_dir": tmp_path / "data", "imaging": imaging, **sections})
             client = stack.enter_context(TestClient(create_app(settings, clock), raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)

@@ -4,6 +4,7 @@ import asyncio
 import io
 import os
 import struct
+import zlib
 from collections.abc import Coroutine
 from pathlib import Path
 from typing import Any, Self, TypeVar
@@ -38,11 +39,31 @@ def make_image(format_: Format | str, width: int, height: int, *, alpha: bool = 
     format_ = Format(format_)
     if format_ == Format.SVG:
         return make_svg(width, height)
-    pixels = make_pixels(width, height, alpha=alpha)
+    return encode(make_pixels(width, height, alpha=alpha), format_, **options)
+
+
+def encode(pixels: pyvips.Image, format_: Format | str, **options: Any) -> bytes:
+    """These pixels as a file; `options` go to the encoder."""
+    format_ = Format(format_)
     if format_ in _SAVERS:
         suffix, defaults = _SAVERS[format_]
         return bytes(pixels.write_to_buffer(suffix, **defaults | options))
     return _encode_by_pillow(format_, to_pillow(pixels), options)
+
+
+def to_sixteen_bits(pixels: pyvips.Image) -> pyvips.Image:
+    """The same picture with 16 bits in each band."""
+    deep = (pixels.cast("float") * 257).cast("ushort")
+    return deep.copy(interpretation="grey16" if pixels.bands < 3 else "rgb16")
+
+
+def add_png_chunks(png: bytes, **chunks: bytes) -> bytes:
+    """The PNG with these chunks after its header: `add_png_chunks(png, gAMA=bytes(4))`."""
+    added = b""
+    for name, content in chunks.items():
+        body = name.encode() + content
+        added += struct.pack(">I", len(content)) + body + struct.pack(">I", zlib.crc32(body))
+    return png[:33] + added + png[33:]
 
 
 def make_pixels(width: int, height: int, *, alpha: bool = False) -> pyvips.Image:
@@ -54,6 +75,24 @@ def make_pixels(width: int, height: int, *, alpha: bool = False) -> pyvips.Image
         middle = (grid[0] > width / 4) & (grid[0] < width * 3 / 4) & (grid[1] > height / 4) & (grid[1] < height * 3 / 4)
         pixels = pixels.bandjoin(middle.ifthenelse(0, 255).cast("uchar"))
     return pixels.copy_memory()
+
+
+def make_photo(width: int = 240, height: int = 160) -> pyvips.Image:
+    """Pixels like a photograph's: soft light, some texture, a little grain, and five things with edges and strong
+    colours. Always the same."""
+    soft = [pyvips.Image.perlin(width, height, cell_size=80, seed=seed) for seed in (1, 2, 3)]
+    fine = [pyvips.Image.perlin(width, height, cell_size=16, seed=seed) for seed in (4, 5, 6)]
+    grain = pyvips.Image.gaussnoise(width, height, sigma=1.5, mean=0, seed=7)
+    bands = [low * 80 + high * 20 + grain + 120 for low, high in zip(soft, fine, strict=True)]
+    photo = bands[0].bandjoin(bands[1:])
+    grid = pyvips.Image.xyz(width, height)
+    colours = [(200, 40, 50), (40, 70, 200), (50, 180, 60), (240, 235, 225), (20, 22, 26)]
+    for number, colour in enumerate(colours):
+        x, y, radius = (0.12 + 0.19 * number) * width, (0.3 + 0.4 * (number % 2)) * height, 0.15 * height
+        distance = ((grid[0] - x) ** 2 + (grid[1] - y) ** 2) ** 0.5
+        covered = (radius - distance + 0.5).linear(255, 0).cast("uchar")  # anti-aliased
+        photo = covered.ifthenelse(pyvips.Image.black(width, height, bands=3) + list(colour), photo, blend=True)
+    return photo.cast("uchar").copy(interpretation="srgb").copy_memory()
 
 
 def make_animation(format_: Format | str, width: int, height: int, frames: int, **options: Any) -> bytes:

@@ -153,12 +153,12 @@ def check_counts(data_dir: Path) -> None:
     with connect(data_dir) as conn:
         conn.execute("BEGIN")
         live = conn.execute(
-            "SELECT media.seq, team_id, kind, filesize_bytes, namespace, tags, coalesce(date_at, media.created_at) "
+            "SELECT media.seq, team_id, kind, filesize_bytes, namespace, tags, sort_at, expires_at "
             "FROM media JOIN teams ON teams.id = team_id WHERE deleted_at IS NULL"
         ).fetchall()
         storage, images, namespace_bytes, tags = Counter[int](), Counter[Any](), Counter[Any](), Counter[Any]()
         unverified, placed = 0, set()
-        for seq, team, kind, size, namespace, tag_list, at in live:
+        for seq, team, kind, size, namespace, tag_list, at, ends_at in live:
             storage[team] += size
             unverified += size if kind == "unverified" else 0
             if namespace is not None:
@@ -166,7 +166,7 @@ def check_counts(data_dir: Path) -> None:
                 namespace_bytes[team, namespace] += size
             for tag in json.loads(tag_list):
                 tags[team, tag] += 1
-                placed.add((team, tag, at, seq))
+                placed.add((team, tag, at, seq, ends_at))
         kept = dict(conn.execute("SELECT id, storage_bytes FROM teams"))
         assert kept == {team: storage[team] for team in kept}
         assert conn.execute("SELECT unverified_storage_bytes FROM totals").fetchall() == [(unverified,)]
@@ -176,7 +176,7 @@ def check_counts(data_dir: Path) -> None:
         rows = conn.execute("SELECT team_id, name, images FROM tags").fetchall()
         assert {(team, name): count for team, name, count in rows} == tags
         joined = "FROM media_tags JOIN tags ON tags.id = tag_id"
-        assert set(conn.execute(f"SELECT team_id, name, sort_at, seq {joined}")) == placed
+        assert set(conn.execute(f"SELECT team_id, name, sort_at, seq, expires_at {joined}")) == placed
         assert conn.execute("SELECT count(*) FROM media_tags").fetchall() == [(len(placed),)]
 
 

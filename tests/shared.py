@@ -25,7 +25,12 @@ NO_RATE_LIMITS = {
 def serve(data_dir: Path, *, limits: dict[str, int] | None = None, **sections: Any) -> Iterator[Api]:
     """A running server without rate limits."""
     settings = Settings.model_validate(
-        {"data_dir": data_dir, "imaging": {"workers": 1}, "limits": {**NO_RATE_LIMITS, **(limits or {})}, **sections}
+        {
+            "data_dir": data_dir,
+            "imaging": {"workers": 1, "refine_avif": False},
+            "limits": {**NO_RATE_LIMITS, **(limits or {})},
+            **sections,
+        }
     )
     clock = FakeClock()
     with TestClient(create_app(settings, clock), raise_server_exceptions=False) as client:

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from imgpro_lite.errors import OperatorError, StorageFull
+from imgpro_lite.links import Secret
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.data_dir import hold_data_dir, load_secrets
 from imgpro_lite.store.files import DirectoryLock
@@ -139,7 +140,7 @@ def test_the_secret_is_made_once_and_is_the_owners(tmp_path: Path) -> None:
     first = load_secrets(tmp_path)
     assert load_secrets(tmp_path) == first
     assert len(first) == 1
-    assert len(bytes.fromhex(first[0])) == 32
+    assert len(bytes.fromhex(first[0].text)) == 32
     if sys.platform != "win32":
         assert (tmp_path / "secret").stat().st_mode & 0o777 == 0o600
     other = tmp_path / "other"
@@ -149,7 +150,7 @@ def test_the_secret_is_made_once_and_is_the_owners(tmp_path: Path) -> None:
 
 def test_an_older_secret_stays_beside_a_newer_one(tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("old\nnew\n")
-    assert load_secrets(tmp_path) == ["old", "new"]
+    assert load_secrets(tmp_path) == [Secret("old"), Secret("new")]
 
 
 def test_an_empty_secret_is_refused_and_not_replaced(tmp_path: Path) -> None:

@@ -3,20 +3,12 @@
 import os
 import shutil
 from pathlib import Path
+from random import Random
 
 import pytest
+from caches import CAP_BYTES, FILE_BYTES, NOW, add, damage, disk_bytes, kept, name_of, open_beside, open_cache, read
 
 from imgpro_lite.store.cache import FAILURE_SECONDS, MAX_FAILURES, TOUCH_AFTER_SECONDS, VariantCache
-
-NOW = 1_700_000_000
-CAP_BYTES = 1000
-FILE_BYTES = 100  # ten of them fit
-
-
-def open_cache(data_dir: Path, max_bytes: int = CAP_BYTES) -> VariantCache:
-    cache = VariantCache(data_dir / "cache", max_bytes)
-    cache.prepare()
-    return cache
 
 
 @pytest.fixture
@@ -24,30 +16,13 @@ def cache(tmp_path: Path) -> VariantCache:
     return open_cache(tmp_path)
 
 
-def name_of(number: int) -> str:
-    return f"{number:02x}-variant.webp"
-
-
-def add(cache: VariantCache, number: int, *, at: int = NOW, size_bytes: int = FILE_BYTES) -> Path:
-    temporary = cache.temporary(name_of(number))
-    temporary.write_bytes(bytes([number]) * size_bytes)
-    return cache.adopt(temporary, name_of(number), at)
-
-
-def kept(cache: VariantCache) -> set[int]:
-    """The numbers of the files on disk."""
-    return {int(path.name[:2], 16) for path in cache.root.rglob("*") if path.is_file()}
-
-
-def disk_bytes(cache: VariantCache) -> int:
-    return sum(path.stat().st_size for path in cache.root.rglob("*") if path.is_file())
-
-
 def test_what_was_put_in_is_found(cache: VariantCache) -> None:
     path = add(cache, 1)
-    assert cache.find(name_of(1), NOW) == path == cache.path(name_of(1))
+    assert cache.find(name_of(1), NOW) == path
+    assert read(cache, 1) == bytes([1]) * FILE_BYTES
     assert path.read_bytes() == bytes([1]) * FILE_BYTES
     assert cache.find(name_of(2), NOW) is None
+    assert cache.open(name_of(2), NOW) is None
     assert cache.total_bytes == FILE_BYTES
 
 
@@ -56,6 +31,8 @@ def test_a_temporary_file_is_not_a_variant(cache: VariantCache, tmp_path: Path) 
     assert first != second
     first.write_bytes(b"half")
     assert cache.find(name_of(1), NOW) is None
+    assert open_beside(tmp_path).find(name_of(1), NOW) is None
+    assert first.exists()  # the server may be making it
     assert open_cache(tmp_path).find(name_of(1), NOW) is None
     assert not first.exists()  # a crash left it
 
@@ -145,7 +122,7 @@ def test_a_restart_is_not_stopped_by_what_others_put_there(cache: VariantCache, 
     assert restarted.find(name_of(1), NOW)
     for number in range(2, 6):
         add(restarted, number)
-    assert {4, 5} <= {int(path.name[:2], 16) for path in cache.root.rglob("*-variant.webp")}
+    assert {4, 5} <= {int(path.name[:2], 16) for path in cache.root.rglob("*-variant.webp.*")}
 
 
 @pytest.mark.parametrize("noticed", ["by its reader", "when it is touched"])
@@ -163,6 +140,69 @@ def test_what_somebody_deleted_is_missing_and_can_be_made_again(cache: VariantCa
     assert add(cache, 1).exists()
     assert cache.find(name_of(1), NOW) == path
     assert cache.total_bytes == disk_bytes(cache) == FILE_BYTES
+
+
+# ── files that are not whole ──
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "longer"])
+def test_a_file_that_is_damaged_while_the_server_runs_is_made_again(cache: VariantCache, how: str) -> None:
+    add(cache, 2)
+    damage(add(cache, 1), how)
+    assert read(cache, 1) is None
+    assert kept(cache) == {2}
+    assert cache.total_bytes == disk_bytes(cache) == FILE_BYTES
+    add(cache, 1)
+    assert read(cache, 1) == bytes([1]) * FILE_BYTES
+
+
+@pytest.mark.parametrize("how", ["empty", "cut", "longer"])
+def test_a_restart_drops_what_a_power_cut_left(cache: VariantCache, tmp_path: Path, how: str) -> None:
+    add(cache, 2)
+    damage(add(cache, 1), how)
+    restarted = open_cache(tmp_path)
+    assert (kept(restarted), restarted.total_bytes) == ({2}, FILE_BYTES)
+    assert read(restarted, 1) is None
+
+
+def test_a_restart_drops_files_without_a_length_in_their_name(cache: VariantCache, tmp_path: Path) -> None:
+    path = add(cache, 1)
+    path.rename(path.with_name(name_of(1)))  # as the first version named them
+    restarted = open_cache(tmp_path)
+    assert (kept(restarted), restarted.total_bytes) == (set(), 0)
+
+
+def test_an_empty_file_is_never_a_variant(cache: VariantCache, tmp_path: Path) -> None:
+    """A name that says 0 bytes is true to its file, but no picture."""
+    path = add(cache, 1)
+    path.with_name(f"{name_of(1)}.0").touch()
+    path.unlink()
+    assert read(open_cache(tmp_path), 1) is None
+    assert kept(cache) == set()
+
+
+# ── the cap, with everything at once ──
+
+
+def test_the_disk_never_holds_more_than_the_cap_and_one_file(tmp_path: Path) -> None:
+    cap_bytes, most_bytes = 100_000, 3_000
+    cache = open_cache(tmp_path, cap_bytes)
+    random = Random(1)
+    for number in range(1000):
+        name = f"{number % 256:02x}-variant{number}.webp"
+        temporary = cache.temporary(name)
+        temporary.write_bytes(random.randbytes(random.randrange(1, most_bytes)))
+        if number % 50 == 0:
+            assert disk_bytes(cache) <= cap_bytes + temporary.stat().st_size
+        cache.adopt(temporary, name, NOW)
+        assert cache.total_bytes <= cap_bytes
+        if number % 50 == 0:
+            assert disk_bytes(cache) == cache.total_bytes
+    assert disk_bytes(cache) == cache.total_bytes > cap_bytes - most_bytes
+    assert open_cache(tmp_path, cap_bytes).total_bytes == cache.total_bytes
+
+
+# ── failures ──
 
 
 def test_a_failure_is_remembered_for_ten_minutes(cache: VariantCache) -> None:

@@ -130,7 +130,9 @@ def test_every_file_that_the_readme_names_exists() -> None:
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
-@pytest.mark.parametrize("path", ["scripts/check", "scripts/format", "scripts/docs", ".ci/run"])
+@pytest.mark.parametrize(
+    "path", ["scripts/check", "scripts/format", "scripts/docs", "scripts/bench", "scripts/kill-sweep", ".ci/run"]
+)
 def test_scripts_are_executable_and_valid(path: str) -> None:
     script = ROOT / path
     assert script.stat().st_mode & 0o111

@@ -137,6 +137,16 @@ def test_no_secret_is_ever_written(configure: Configure, format_: str) -> None:
 
 
 @pytest.mark.parametrize("format_", FORMATS)
+def test_no_secret_of_a_path_is_ever_written(configure: Configure, format_: str) -> None:
+    stderr = configure(format=format_)
+    for path in (f"/{KEY}", f"/x/img%5Flive%5F{KEY[9:]}.png", f"/verify/t={TOKEN}", f"/a?next=/verify?t={TOKEN}"):
+        write_request(path=path)
+        write_request(path="/" + "y" * 480 + path)  # cut off within the secret
+    assert len(stderr.getvalue().splitlines()) == 8
+    assert "a1B2" not in stderr.getvalue()
+
+
+@pytest.mark.parametrize("format_", FORMATS)
 def test_nobody_can_forge_a_line(configure: Configure, format_: str) -> None:
     stderr = configure(format=format_)
     forged = "x\r\n2026-11-23T02:30:00Z INFO    forged\x85\u2028\x1b[31m\udc80"

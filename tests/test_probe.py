@@ -2,7 +2,6 @@
 
 import random
 import struct
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
@@ -215,10 +214,8 @@ def _huge_bmp() -> bytes:
     ids=["png", "jpeg", "webp", "avif", "tiff", "bmp"],
 )
 def test_bombs_are_refused_before_decoding(pool: BlockingPool, bomb: bytes) -> None:
-    started_at = time.monotonic()
     with pytest.raises(UnsupportedFormat, match=r"megapixels .* at most \d+ megapixels"):
         pool.probe(bomb)
-    assert time.monotonic() - started_at < 0.3
     assert _resident_mb(pool) < 150
 
 
@@ -248,9 +245,7 @@ def test_a_gif_is_as_large_as_what_is_decoded(pool: BlockingPool) -> None:
 
 
 def test_a_gif_of_very_many_frames(pool: BlockingPool) -> None:
-    started_at = time.monotonic()
     assert pool.probe(make_dots_gif(100, 100, 10_000)) == Probed(Format.GIF, 100, 100, False, 10_000)
-    assert time.monotonic() - started_at < 1.0
 
 
 def test_padding_costs_no_memory(pool: BlockingPool) -> None:

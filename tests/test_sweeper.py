@@ -26,6 +26,8 @@ from library import (
 from running import servers, until
 from wire import stored_blobs
 
+from imgpro_lite.services.sweeper import MIN_PAUSE_SECONDS, SWEEP_EVERY_SECONDS, seconds_until_due
+
 GRACE_SECONDS = 7 * 86_400
 
 
@@ -106,6 +108,40 @@ def test_the_running_server_sweeps_by_itself_and_goes_on_after_a_crash(tmp_path:
         server = start()
         until(lambda: storage_bytes() == 200)
         check_counts(server.data_dir)
+
+
+def test_the_next_sweep_comes_when_the_next_image_ends(api: Api) -> None:
+    app: Any = api.client.app
+    portal: Any = api.client.portal
+    headers = owner(api)
+
+    def pause_seconds() -> int:
+        return int(portal.call(seconds_until_due, app.state.runtime))
+
+    assert pause_seconds() == SWEEP_EVERY_SECONDS
+    add_rows(api.data_dir, headers, 1, ttl_expires_at=api.clock.at + 3600)
+    assert pause_seconds() == SWEEP_EVERY_SECONDS  # others may come that end earlier
+    add_rows(api.data_dir, headers, 2, ttl_expires_at=api.clock.at + 7)
+    assert pause_seconds() == 7
+    api.clock.advance(seconds=8)
+    assert pause_seconds() == MIN_PAUSE_SECONDS
+    assert sweep_now(api).expired == 2
+    assert pause_seconds() == SWEEP_EVERY_SECONDS
+
+
+def test_variants_of_purged_bytes_are_gone_even_if_the_server_died_before_the_files_went(start: ApiFactory) -> None:
+    api = start(storage={"grace_days": 0})
+    headers = owner(api)
+    gone, kept = (api.upload(picture(number), headers).json() for number in (1, 2))
+    for shown in (gone, kept):
+        assert api.fetch(shown["src"].replace(".png", ".webp?size=s")).status_code == 200
+    assert len(variants(api)) == 2
+    with connect(api.data_dir) as conn:  # rows go first; this is what a crash leaves
+        conn.execute("UPDATE media SET deleted_at = 1 WHERE id = ?", (gone["id"],))
+        conn.execute("DELETE FROM media WHERE id = ?", (gone["id"],))
+    assert sweep_now(api).purged == 0
+    assert len(variants(api)) == len(stored_blobs(api)) == 1
+    assert api.fetch(kept["src"].replace(".png", ".webp?size=s")).status_code == 200
 
 
 # ── bytes ──

@@ -7,11 +7,14 @@ import sys
 import rich_click as click
 
 from imgpro_lite import __version__
+from imgpro_lite.cli.cache import cache
 from imgpro_lite.cli.doctor import doctor
 from imgpro_lite.cli.keys import keys
 from imgpro_lite.cli.mail import mail
 from imgpro_lite.cli.media import media
 from imgpro_lite.cli.serve import serve
+from imgpro_lite.cli.signing import secrets
+from imgpro_lite.cli.teams import teams
 from imgpro_lite.cli.upload import upload
 from imgpro_lite.config import ConfigError
 from imgpro_lite.errors import OperatorError
@@ -28,8 +31,11 @@ def cli() -> None:
 
 cli.add_command(serve)
 cli.add_command(keys)
+cli.add_command(teams)
 cli.add_command(media)
 cli.add_command(mail)
+cli.add_command(cache)
+cli.add_command(secrets)
 cli.add_command(upload)
 cli.add_command(doctor)
 

@@ -21,12 +21,11 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services import moderation
-from imgpro_lite.services.making import variants_of
 from imgpro_lite.services.moderation import Listed
-from imgpro_lite.services.sweeper import STEP_FILES, purge_files
+from imgpro_lite.services.sweeper import STEP_FILES, list_purgeable, purge_files
 from imgpro_lite.settings import Settings
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.cache import VariantCache
+from imgpro_lite.store.cache_files import CacheFiles
 from imgpro_lite.store.data_dir import CACHE_NAME, INTERMEDIATES_NAME
 
 _SHA256 = re.compile("[0-9a-fA-F]{64}")
@@ -144,15 +143,17 @@ def block(config_path: Path | None, data_dir: Path | None, sha256: str) -> None:
 def _purge_files(settings: Settings) -> None:
     """Remove the files of bytes that no image has any more, and everything made from them."""
     blobs = BlobStore(settings.data_dir, min_free_bytes=0)
-    caches = [VariantCache(settings.data_dir / name, 0) for name in (CACHE_NAME, INTERMEDIATES_NAME)]
+    caches = [CacheFiles(settings.data_dir / name) for name in (CACHE_NAME, INTERMEDIATES_NAME)]
     while True:
-        with transaction(settings) as tx:
-            purged = purge_files(tx, blobs, STEP_FILES)
-        if not purged:
+        with open_library(settings) as conn:
+            listed = list_purgeable(conn, STEP_FILES)
+        if not listed:
             return
-        for sha256 in purged.removed:
-            for cache in caches:
-                cache.remove_files(variants_of(sha256))
+        for cache in caches:
+            if cache.remove_beginning(listed.variants):
+                cache.announce_change()
+        with transaction(settings) as tx:
+            purge_files(tx, blobs, listed)
 
 
 def _listed_json(item: Listed) -> dict[str, Any]:

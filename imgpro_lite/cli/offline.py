@@ -14,7 +14,7 @@ from imgpro_lite.cli.options import load
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.housekeeping import FOLLOW_EVERY_SECONDS
-from imgpro_lite.settings import Settings
+from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.store.data_dir import DATABASE_NAME, is_running
 from imgpro_lite.store.sqlite_file import Tx, open_for_command, write_transaction
 
@@ -54,6 +54,12 @@ def wait_until_noticed(settings: Settings) -> None:
 def date_text(at: int) -> str:
     """A Unix time for people, in UTC."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M")
+
+
+def size_text(size_bytes: int) -> str:
+    """A size for people, as plans have it: 1 GB is 1,024 MB."""
+    mb = size_bytes / BYTES_PER_MB
+    return f"{mb / 1024:.1f} GB" if mb >= 1024 else f"{mb:.1f} MB"
 
 
 def print_table(table: Table) -> None:

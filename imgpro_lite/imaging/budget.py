@@ -23,6 +23,7 @@ MB_PER_MEGAPIXEL = {
 PROGRESSIVE_JPEG_MB = 3.2
 PROGRESSIVE_JPEG_444_MB = 6.2
 INTERLACED_PNG_MB = 8.0
+LAB_TIFF_MB = 9.8  # by Pillow, as BMP
 
 # An animation stays animated up to frames x width x height of 50 megapixels (decision 44): 200 MB as RGBA.
 ANIMATION_MEGAPIXELS = 50

@@ -8,7 +8,7 @@ from xml.parsers import expat
 import pyvips
 
 from imgpro_lite.formats import Format
-from imgpro_lite.imaging.colour import from_ink, to_srgb
+from imgpro_lite.imaging.colour import before_resizing, to_srgb
 from imgpro_lite.imaging.jobs import Inspected, Library, Limits
 from imgpro_lite.imaging.loaders import open_picture
 
@@ -19,7 +19,7 @@ def inspect(format_: Format, limits: Limits, source: int) -> Inspected:
     """Decode every frame and look at the middle of each quarter. Raises Refused, or whatever the decoder raises on a
     broken file."""
     picture = open_picture(source, format_, limits)
-    image = to_srgb(from_ink(picture.decode(1.0, picture.frames))).copy_memory()
+    image = to_srgb(before_resizing(picture.decode(1.0, picture.frames))).copy_memory()
     across = (picture.width // 4, picture.width * 3 // 4)
     down = (picture.height // 4, picture.height * 3 // 4)
     corners = [

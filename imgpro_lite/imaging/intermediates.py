@@ -56,10 +56,13 @@ class Intermediates:
     def _size(self, edge_px: int) -> Size:
         return self._full.scaled(edge_px / self._full.short_edge)
 
-    def _decode(self, picture: Picture) -> pyvips.Image:
-        """The whole picture, reduced to the largest edge or somewhat more, in memory."""
+    def _decode(self, picture: Picture) -> pyvips.Image | None:
+        """The whole picture, reduced to the largest edge or somewhat more, in memory. None for one with a palette:
+        reduced it has more colours, and PNG variants made from it would have four times the bytes."""
         size = self._size(max(self._edges_px))
         image = decode(picture, size, coarseness=_COARSENESS)
+        if image.get_typeof("palette"):
+            return None
         if image.width * image.height > _MOST_PIXELS:
             image = upright_srgb(image, size)
         return image.copy_memory()

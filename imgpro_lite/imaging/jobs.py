@@ -29,6 +29,8 @@ class Limits:
 
     memory_mb: int
     max_megapixels: int
+    niceness: int = 0
+    """How far it steps back for other processes, 0 to 19 (nice(2))."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Transform:
     target: Format
     short_edge_px: int | None
     quality: int
+    effort: int = 0
+    """How long the AVIF encoder may look for fewer bytes, 0 to 9; without meaning for other formats."""
     sha256: str | None = None
     """What the source's bytes must be, in hexadecimal; None when it does not matter."""
     original_size: tuple[int, int] | None = None

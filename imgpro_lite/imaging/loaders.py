@@ -14,7 +14,9 @@ import pyvips
 
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import budget
+from imgpro_lite.imaging.colour import PROFILE_FIELD, with_profile
 from imgpro_lite.imaging.jobs import Limits, Refused
+from imgpro_lite.imaging.told_colours import find_told_profile
 
 # The loader of each format: its class in libvips, and its function in pyvips.
 _LOADERS = {
@@ -26,6 +28,11 @@ _LOADERS = {
     Format.TIFF: ("VipsForeignLoadTiff", "tiffload_source"),
     Format.SVG: ("VipsForeignLoadSvg", "svgload_source"),
 }
+
+# In an SVG 1in is 96px (CSS Values and Units, 6.2), but for libvips 72 by default. Its other resolutions are right in
+# this, but enlarge the whole drawing, which the scale takes back.
+_CSS_PX_PER_INCH = 96
+_UNENLARGED = 72 / _CSS_PX_PER_INCH
 
 
 @dataclass(frozen=True)
@@ -70,7 +77,10 @@ def _open(descriptor: int, format_: Format) -> Picture:
         return pillow_loaders.open_heic(descriptor) if format_ == Format.HEIC else pillow_loaders.open_bmp(descriptor)
     if format_ == Format.AVIF:
         return _open_avif(descriptor)
-    return _describe(_load(descriptor, format_), format_, partial(_decode, descriptor, format_))
+    if format_ == Format.TIFF:
+        return _open_tiff(descriptor)
+    header = _load(descriptor, format_, **_options(format_, 1, 1))
+    return _describe(header, format_, partial(_decode, descriptor, format_))
 
 
 def _webp_size(descriptor: int) -> tuple[int, int]:
@@ -99,20 +109,37 @@ def _open_avif(descriptor: int) -> Picture:
     return _describe(header, Format.AVIF, partial(_decode, descriptor, Format.AVIF))
 
 
+def _open_tiff(descriptor: int) -> Picture:
+    """TIFF: libvips, but for CIELab of 8 bits, of which it mixes up the bands."""
+    try:
+        header = _load(descriptor, Format.TIFF)
+    except pyvips.Error as error:
+        from imgpro_lite.imaging import pillow_loaders
+
+        picture = pillow_loaders.find_lab_tiff(descriptor)
+        if picture is None:
+            raise error
+        return picture
+    return _describe(header, Format.TIFF, partial(_decode, descriptor, Format.TIFF))
+
+
 def _describe(header: pyvips.Image, format_: Format, decode: Callable[[float, int], pyvips.Image]) -> Picture:
     width, height = header.width, header.height
-    if is_turned(header):
+    if is_turned(header) and _frames(header, format_) == 1:
         width, height = height, width
-    animated = format_ in (Format.GIF, Format.WEBP)
     return Picture(
         width=width,
         height=height,
         has_alpha=bool(header.hasalpha()),
-        frames=_field(header, "n-pages", 1) if animated else 1,
+        frames=_frames(header, format_),
         mb_per_megapixel=_mb_per_megapixel(header, format_),
         decode=decode,
         library="libvips",
     )
+
+
+def _frames(header: pyvips.Image, format_: Format) -> int:
+    return int(_field(header, "n-pages", 1)) if format_ in (Format.GIF, Format.WEBP) else 1
 
 
 def is_turned(image: pyvips.Image) -> bool:
@@ -130,7 +157,13 @@ def _mb_per_megapixel(header: pyvips.Image, format_: Format) -> float:
 
 
 def _decode(descriptor: int, format_: Format, shrink: float, frames: int) -> pyvips.Image:
-    return _load(descriptor, format_, **_options(format_, shrink, frames))
+    image = _load(descriptor, format_, **_options(format_, shrink, frames))
+    if _frames(image, format_) > 1:
+        image = image.copy()
+        image.remove("orientation")  # an animation is not turned: no camera makes them, and browsers do not
+    has_profile = bool(image.get_typeof(PROFILE_FIELD))
+    told = find_told_profile(descriptor, format_, has_profile=has_profile, is_grey=image.bands < 3)
+    return with_profile(image, told) if told else image
 
 
 def _options(format_: Format, shrink: float, frames: int) -> dict[str, Any]:
@@ -146,11 +179,10 @@ def _options(format_: Format, shrink: float, frames: int) -> dict[str, Any]:
         case Format.GIF:
             return {"n": frames}
         case Format.SVG:
-            return {"scale": 1 / shrink}
+            return {"scale": _UNENLARGED / shrink, "dpi": _CSS_PX_PER_INCH}
         case Format.TIFF:
-            return {
-                "unlimited": True
-            }  # libtiff would refuse one strip of 50 MB; the worker's memory limit stands guard
+            # libtiff would refuse one strip of 50 MB; the worker's memory limit stands guard.
+            return {"unlimited": True}
         case _:
             return {}
 

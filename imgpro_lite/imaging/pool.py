@@ -17,16 +17,13 @@ from typing import Any
 from imgpro_lite import errors
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
+from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Inspected, Library, Limits, Priority, Probed, Transform, Transformed
 from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
 from imgpro_lite.imaging.waiting import Job, WaitingLine
 from imgpro_lite.settings import ImagingSettings
 
 logger = logging.getLogger("imgpro_lite.imaging")
-
-# A worker below this could decode next to nothing: 300 MB are mapped before it starts (budget.py).
-_LEAST_WORKER_MB = 512
-_MOST_WORKER_MB = 1024
 
 # An answer as recent as this proves that workers answer, so a health check does not stand in line behind a flood.
 _FRESH_ANSWER_SECONDS = 5.0
@@ -42,10 +39,10 @@ _CANNOT = "The picture could not be made in this size and format."
 class WorkerPool:
     """Decodes and encodes pictures in processes of their own."""
 
-    def __init__(self, settings: ImagingSettings) -> None:
+    def __init__(self, settings: ImagingSettings, *, niceness: int = 0) -> None:
         self._settings = settings
         self._count, memory_mb = share_out(settings, sandbox.count_cores(), sandbox.total_memory_mb())
-        self.limits = Limits(memory_mb=memory_mb, max_megapixels=settings.max_megapixels)
+        self.limits = Limits(memory_mb, settings.max_megapixels, niceness)
         self._line = WaitingLine(self._count, settings.queue_seconds)
         self._workers: set[WorkerProcess] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -170,23 +167,33 @@ class WorkerPool:
         while True:
             worker = worker or await self._start_worker_patiently()
             job = await self._line.next()
-            if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
-                await self._end_worker(worker)
-                worker = await self._start_worker_patiently()
-            started_at = time.monotonic()
             try:
-                is_fit = await self._serve(job, worker)
-            except WorkerDied as error:
-                logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
-                await self._end_worker(worker)
-                worker = await self._start_worker_patiently()
-                is_fit = await self._serve_again(job, worker)
-            job.on_end()
-            if job.source is not None:  # not a ping
-                self._line.learn(time.monotonic() - started_at)
-            if not is_fit or job.one_shot or worker.jobs_done >= self._settings.jobs_per_worker:
-                await self._end_worker(worker)
-                worker = None
+                worker = await self._finish(job, worker)
+            except asyncio.CancelledError:
+                job.fail(_stopping())
+                raise
+            finally:
+                job.on_end()
+
+    async def _finish(self, job: Job, worker: WorkerProcess) -> WorkerProcess | None:
+        """Have the job done, by this worker or another: the one to go on with, None when it is worn out."""
+        if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
+            await self._end_worker(worker)
+            worker = await self._start_worker_patiently()
+        started_at = time.monotonic()
+        try:
+            is_fit = await self._serve(job, worker)
+        except WorkerDied as error:
+            logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
+            await self._end_worker(worker)
+            worker = await self._start_worker_patiently()
+            is_fit = await self._serve_again(job, worker)
+        if job.source is not None:  # not a ping
+            self._line.learn(time.monotonic() - started_at)
+        if is_fit and worker.jobs_done < self._settings.jobs_per_worker:
+            return worker
+        await self._end_worker(worker)
+        return None
 
     async def _serve_again(self, job: Job, worker: WorkerProcess) -> bool:
         """Give a job whose worker died a second chance, with a fresh one: the death may have been the fault of another
@@ -217,9 +224,6 @@ class WorkerPool:
             return False
         except WorkerDied:
             raise  # not caught as one of the exceptions below
-        except asyncio.CancelledError:
-            job.fail(_stopping())
-            raise
         except OSError as error:  # a file that cannot be opened or created is a fault of the server, not of the picture
             job.fail(error)
         except Exception as error:  # a bug must not take away a worker for good
@@ -227,6 +231,8 @@ class WorkerPool:
             return False
         else:
             self._last_answer_at = time.monotonic()
+            # What is refused was not drawn, so that refusing costs no new worker.
+            return not job.one_shot or "refused" in answer
         return True
 
     @contextmanager
@@ -259,15 +265,6 @@ class WorkerPool:
 
 def _stopping() -> errors.Overloaded:
     return errors.Overloaded(5, "The server is stopping.")
-
-
-def share_out(settings: ImagingSettings, cores: int, total_memory_mb: int) -> tuple[int, int]:
-    """How many workers, and the megabytes of address space for each. Together they take at most half of the memory, as
-    long as that is enough for one."""
-    half_mb = total_memory_mb // 2
-    count = settings.workers or max(1, min(cores, half_mb // _LEAST_WORKER_MB))
-    memory_mb = settings.worker_memory_mb or max(_LEAST_WORKER_MB, min(_MOST_WORKER_MB, half_mb // count))
-    return count, memory_mb
 
 
 @contextmanager

@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import pyvips
 
-from imgpro_lite.imaging.colour import from_ink, to_srgb
+from imgpro_lite.imaging.colour import before_resizing, to_srgb
+from imgpro_lite.imaging.frames import is_animated, resize_frames
 from imgpro_lite.imaging.loaders import Picture
 
 
@@ -40,4 +41,7 @@ def decode(picture: Picture, size: Size, frames: int = 1, *, coarseness: float =
 def upright_srgb(image: pyvips.Image, size: Size) -> pyvips.Image:
     """Decoded pixels turned by their EXIF orientation, resized premultiplied to exactly this size, in 8-bit sRGB. What
     is all that already is only resized."""
-    return to_srgb(from_ink(image).thumbnail_image(size.width, height=size.height, size="force"))
+    image = before_resizing(image)
+    if is_animated(image):
+        return to_srgb(resize_frames(image, size.width, size.height))
+    return to_srgb(image.thumbnail_image(size.width, height=size.height, size="force"))

@@ -12,7 +12,7 @@ import sys
 import sysconfig
 from collections.abc import Sequence
 from enum import StrEnum
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 IS_POSIX = os.name == "posix"
 IS_LINUX = sys.platform == "linux"
@@ -88,10 +88,21 @@ def count_cores() -> int:
 
 def total_memory_mb() -> int:
     """Megabytes of memory of the machine or, where that is less, of the container. A guess of 2048 where unknown."""
-    amounts = [_read_number(path) for path in _CGROUP_LIMITS]
+    amounts = [_read_number(path) for path in [*_CGROUP_LIMITS, *_own_cgroup_limits()]]
     if IS_POSIX:
         amounts.append(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
     return min((amount for amount in amounts if amount), default=2048 << 20) >> 20
+
+
+def _own_cgroup_limits() -> list[str]:
+    """The limits of this process's control group and those above it (cgroups(7), version 2), as of a systemd unit."""
+    try:
+        text = Path("/proc/self/cgroup").read_text(encoding="ascii")
+    except (OSError, UnicodeDecodeError):
+        return []
+    paths = [line.removeprefix("0::") for line in text.splitlines() if line.startswith("0::")]
+    own = [PurePosixPath(path) for path in paths]
+    return [f"/sys/fs/cgroup{group}/memory.max" for path in own for group in (path, *path.parents)]
 
 
 def _read_number(path: str) -> int:
@@ -101,6 +112,12 @@ def _read_number(path: str) -> int:
     except OSError:
         return 0
     return int(text) if text.isdigit() else 0
+
+
+def step_back(niceness: int) -> None:
+    """Let other processes go first, on systems that know how."""
+    if niceness and hasattr(os, "nice"):
+        os.nice(niceness)
 
 
 def send_descriptors(connection: socket.socket, descriptors: Sequence[int]) -> None:

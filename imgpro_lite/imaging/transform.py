@@ -30,7 +30,7 @@ def transform(job: Transform, limits: Limits, source: int, target: int) -> Trans
     size = _clamp(_wanted_size(original, job), job)
     image = decode(picture, size, _frames(picture, job))
     image = upright_srgb(image, size)
-    encode(image, job.source, job.target, job.quality, target)
+    encode(image, job.source, job.target, job.quality, target, avif_effort=job.effort)
     return Transformed(size.width, size.height)
 
 

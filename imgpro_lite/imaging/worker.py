@@ -26,6 +26,7 @@ def main(argument: str) -> None:
     """Serve jobs until the parent goes. `argument` is what `process.worker_command` puts on the command line."""
     start: Message = json.loads(argument)
     limits = Limits(**start["limits"])
+    sandbox.step_back(limits.niceness)
     in_force = sandbox.enter(limits.memory_mb)
     answers = _take_over_stdout()
     files = socket.socket(fileno=start["socket"]) if start["socket"] is not None else None

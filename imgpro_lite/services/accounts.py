@@ -15,7 +15,7 @@ from imgpro_lite.errors import (
 )
 from imgpro_lite.fields import is_text
 from imgpro_lite.models import ANONYMOUS_TEAM_ID, Ability, ApiKey, Caller, Team, TeamKind
-from imgpro_lite.plans import Plan, PlanTable
+from imgpro_lite.plans import OWNER, Plan, PlanTable
 from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, RateLimit, refuse_exceeded
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import mail
@@ -92,7 +92,9 @@ async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
     email = fields.email or caller.team.email
     assert email is not None  # email_problems() has seen to it
     now = rt.clock.now()
-    window = rt.rate_windows.charge(keys_per_email(rt.settings), email, now)
+    # Whose address is confirmed is counted apart, or strangers could use up an owner's attempts by naming the address.
+    subject = f"team {caller.team.hash}" if caller.team.verified else email
+    window = rt.rate_windows.charge(keys_per_email(rt.settings), subject, now)
     refuse_exceeded([window], now, "new keys for this e-mail address")
     return await rt.db.write(_insert_key, rt, caller, email, fields.name or DEFAULT_KEY_NAME)
 
@@ -189,9 +191,8 @@ def operator_create_key(
     """
     fields = parse(KeyFields, {"email": email, "name": name})
     assert fields.email is not None
-    if plan is not None and not plans.has(plan):
-        known = ", ".join(["owner", *(known.name for known in plans.plans)])
-        raise OperatorError(f"There is no plan {plan!r}. The plans are: {known}.")
+    if plan is not None:
+        refuse_unknown_plan(plans, plan)
     team = account_rows.find_verified_team(tx.conn, fields.email) if verified else None
     if team is not None and plan not in (None, team.plan):
         raise OperatorError(
@@ -201,6 +202,13 @@ def operator_create_key(
         kind = TeamKind.VERIFIED if verified else TeamKind.UNVERIFIED
         team = account_rows.insert_team(tx.conn, kind, fields.email, plan or default_plan, tx.now)
     return insert_new_key(tx, team, fields.name or DEFAULT_KEY_NAME, abilities, created_from=None)
+
+
+def refuse_unknown_plan(plans: PlanTable, plan: str) -> None:
+    """Raise OperatorError for a plan that no team can be on."""
+    if not plans.has(plan):
+        known = ", ".join([OWNER, *(known.name for known in plans.plans)])
+        raise OperatorError(f"There is no plan {plan!r}. The plans are: {known}.")
 
 
 def _no_such_key(key_id: str) -> OperatorError:

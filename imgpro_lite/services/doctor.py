@@ -15,8 +15,9 @@ from pathlib import Path
 from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import budget, sandbox
+from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Inspected, Library, Transform
-from imgpro_lite.imaging.pool import WorkerPool, share_out
+from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.imaging.samples import EDGE_PX, Sample
 from imgpro_lite.imaging.sandbox import Protection

@@ -131,7 +131,7 @@ def _upgrade(rt: Runtime, team: Team, target: Plan | None) -> Action | None:
     """A signed link to a larger plan, or None where there is none (decision 17)."""
     if target is None:
         return None
-    token = rt.links.sign(links.UPGRADE, {"team": team.id, "plan": target.name})
+    token = rt.links.sign(links.UPGRADE, {"team": team.hash, "plan": target.name})
     uploads = "unlimited" if target.uploads_limit is None else f"{target.uploads_limit:,}"
     label = f"Upgrade to {target.label} (${target.price_usd_per_month}/mo) for {uploads} uploads"
     return Action("upgrade", url=f"{rt.public_url}/upgrade/{target.name}?t={token}", label=label)

@@ -1,7 +1,7 @@
 """Making a variant, once however many ask: from a reduced picture kept since the upload, else from the original."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from imgpro_lite.errors import InternalError, NotFound, TransformFailed
@@ -16,6 +16,15 @@ log = logging.getLogger("imgpro_lite.variants")
 # Formats that a size on their own extension can be made in: those that workers can write.
 _RESIZABLE = frozenset({Format.JPEG, Format.PNG, Format.WEBP, Format.AVIF, Format.GIF})
 
+# Formats in which PNG variants are encoded like their intermediates, which are PNG too.
+_DRAWINGS = frozenset({Format.PNG, Format.TIFF, Format.BMP})
+
+
+# Effort of the AVIF encoder for a first view, where somebody waits, and in the background: at the same similarity a
+# third fewer bytes for ten times the time (see imaging/encoders.py).
+DRAFT_EFFORT = 1
+FINE_EFFORT = 4
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -25,6 +34,8 @@ class Variant:
     format: Format
     short_edge_px: int | None
     name: str | None
+    effort: int = 0
+    """How much work its encoder does, where that can be chosen: AVIF."""
 
     @property
     def etag(self) -> str:
@@ -41,7 +52,23 @@ def variant_of(settings: ImagingSettings, media: Media, target: Format, size: st
         return Variant(media, target, None, None)
     if target is media.format and target not in _RESIZABLE:
         raise NotFound(f"There is no smaller .{target}; ask for .jpeg, .png, .webp or .avif.")
-    return Variant(media, target, short_edge_px, _variant_name(settings, media, target, short_edge_px))
+    effort = 0
+    if target is Format.AVIF:
+        effort = FINE_EFFORT if settings.refine_avif and short_edge_px is not None else DRAFT_EFFORT
+    return _named(settings, Variant(media, target, short_edge_px, None, effort))
+
+
+def draft_of(settings: ImagingSettings, variant: Variant) -> Variant | None:
+    """What is shown while the variant itself takes too long to make for somebody who waits; None when it does not."""
+    if variant.effort <= DRAFT_EFFORT:
+        return None
+    return _named(settings, replace(variant, effort=DRAFT_EFFORT))
+
+
+def fine_of(settings: ImagingSettings, variant: Variant) -> Variant | None:
+    """What a draft is to be replaced by; None for what is no draft."""
+    is_draft = settings.refine_avif and variant.effort == DRAFT_EFFORT and variant.short_edge_px is not None
+    return _named(settings, replace(variant, effort=FINE_EFFORT)) if is_draft else None
 
 
 def variants_of(sha256: bytes) -> str:
@@ -55,7 +82,8 @@ def intermediate_name(sha256: bytes, edge_px: int) -> str:
 
 
 async def make(maker: Maker, variant: Variant, name: str, priority: Priority = Priority.VIEW) -> Path:
-    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull."""
+    """The file of a variant in the cache, made now. Raises TransformFailed, Overloaded, StorageFull, and InternalError
+    when the stored file is missing, which the caller tells the operator."""
     return await maker.in_flight.run(name, lambda: _make(maker, variant, name, priority))
 
 
@@ -82,6 +110,7 @@ async def _transform_original(maker: Maker, variant: Variant, target: Path, prio
         target=variant.format,
         short_edge_px=variant.short_edge_px,
         quality=_quality(maker.settings, variant.format),
+        effort=variant.effort,
         sha256=media.sha256.hex(),
     )
     path = maker.blobs.path(media.sha256)
@@ -90,15 +119,14 @@ async def _transform_original(maker: Maker, variant: Variant, target: Path, prio
     except FileNotFoundError:
         if path.exists():  # then it is the cache's directory that somebody removed
             raise
-        raise missing_original(media) from None
+        raise InternalError from None
 
 
 async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, priority: Priority) -> bool:
     """Make the variant from the smallest reduced picture that has enough pixels. False when there is none."""
     media, edge_px = variant.media, variant.short_edge_px
     kept_as = intermediate_format(media.format, has_alpha=media.has_alpha)
-    # A lossless variant would show what JPEG left, and an animation has more than the one frame.
-    if edge_px is None or media.frames > 1 or (variant.format is Format.PNG and kept_as is not Format.PNG):
+    if edge_px is None or media.frames > 1 or not _is_as_good(variant):
         return False
     for larger_px in sorted(edge for edge in INTERMEDIATE_EDGES_PX if edge >= edge_px):
         name = intermediate_name(media.sha256, larger_px)
@@ -112,6 +140,7 @@ async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, 
             target=variant.format,
             short_edge_px=edge_px,
             quality=_quality(maker.settings, variant.format),
+            effort=variant.effort,
             original_size=(media.width, media.height),
         )
         try:
@@ -124,10 +153,10 @@ async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, 
     return False
 
 
-def missing_original(media: Media) -> InternalError:
-    """The error to raise when the file of an image is not there, after telling the operator."""
-    log.error("the file of image %s is missing: %s", media.id, media.sha256.hex())
-    return InternalError()
+def _is_as_good(variant: Variant) -> bool:
+    """Whether an intermediate gives the same as the original. A lossless variant of a photograph would show what JPEG
+    left, or be encoded like a drawing, which takes a fifth more bytes; a GIF is made of GIF alone."""
+    return variant.format not in (Format.PNG, Format.GIF) or variant.media.format in _DRAWINGS
 
 
 def _short_edge_px(media: Media, size: str | None) -> int | None:
@@ -147,7 +176,11 @@ def _quality(settings: ImagingSettings, target: Format) -> int:
     return qualities.get(target, 0)
 
 
-def _variant_name(settings: ImagingSettings, media: Media, target: Format, short_edge_px: int | None) -> str:
-    """The cache key: everything that the bytes depend on. A new pipeline version misses, and nothing is migrated."""
-    size = short_edge_px or "full"
-    return f"{variants_of(media.sha256)}{size}-q{_quality(settings, target)}-v{PIPELINE_VERSION}.{target}"
+def _named(settings: ImagingSettings, variant: Variant) -> Variant:
+    """The variant with its cache key: everything that the bytes depend on. A new pipeline version misses, and nothing
+    is migrated."""
+    size = variant.short_edge_px or "full"
+    effort = f"-e{variant.effort}" if variant.format is Format.AVIF else ""
+    quality = _quality(settings, variant.format)
+    stem = f"{variants_of(variant.media.sha256)}{size}-q{quality}{effort}-v{PIPELINE_VERSION}"
+    return replace(variant, name=f"{stem}.{variant.format}")

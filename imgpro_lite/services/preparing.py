@@ -47,9 +47,13 @@ class Preparation:
         if self._has_ended:
             return
         self._has_ended = True
-        for edge_px, path in self.paths.items():
+        for edge_px in self.paths:
             self._maker.preparing.pop(self._names[edge_px]).set()
-            path.unlink(missing_ok=True)
+        for path in self.paths.values():
+            try:
+                path.unlink(missing_ok=True)
+            except OSError:  # the next start tries again
+                log.warning("what is left of an intermediate could not be removed", exc_info=True)
 
     def drop(self) -> None:
         """Keep nothing, because the upload was refused."""

@@ -20,7 +20,8 @@ from imgpro_lite.store.sqlite_file import Tx
 
 log = logging.getLogger("imgpro_lite.sweeper")
 
-SWEEP_EVERY_SECONDS = 30  # counters follow an expiry within 60 s (decision 32)
+SWEEP_EVERY_SECONDS = 30  # counters follow an expiry within 60 s (decision 32), also when the clock has jumped
+MIN_PAUSE_SECONDS = 1  # where images end all the time
 # Images in one transaction: at 0.1 to 0.2 ms each, requests wait at most about 40 ms for the writer.
 STEP_IMAGES = 200
 STEP_FILES = 100  # an unlink takes about 0.05 ms, on a slow disk ten times that
@@ -43,11 +44,11 @@ async def sweep(rt: Runtime) -> Swept:
     deleted_before = rt.clock.now() - _grace_seconds(rt)
     while count := await rt.db.write(lambda tx: media_rows.delete_due(tx.conn, deleted_before, STEP_IMAGES)):
         purged += count
-    while gone := await rt.db.write(purge_files, rt.blobs, STEP_FILES):
-        for sha256 in gone.removed:
-            for cache in (rt.maker.cache, rt.maker.intermediates):
-                for name in await asyncio.to_thread(cache.remove_files, variants_of(sha256)):
-                    cache.forget(name)
+    while listed := await rt.db.read(list_purgeable, STEP_FILES):
+        for cache in (rt.maker.cache, rt.maker.intermediates):
+            for name in await asyncio.to_thread(cache.remove_files, listed.variants):
+                cache.forget(name)
+        await rt.db.write(purge_files, rt.blobs, listed)
     return Swept(expired, purged)
 
 
@@ -60,40 +61,59 @@ def _grace_seconds(rt: Runtime) -> int:
 
 
 async def sweep_forever(rt: Runtime) -> None:
-    """Sweep until cancelled. A sweep that fails is logged and tried again at its next time."""
+    """Sweep whenever something is due, until cancelled. A sweep that fails is logged and tried again."""
     while True:
+        pause_seconds = SWEEP_EVERY_SECONDS
         try:
             swept = await sweep(rt)
             if swept.expired or swept.purged:
                 log.info("swept", extra={"expired": swept.expired, "purged": swept.purged})
+            pause_seconds = await seconds_until_due(rt)
         except (ImgProError, sqlite3.Error, OSError):
             log.exception("the sweep failed")
-        await asyncio.sleep(SWEEP_EVERY_SECONDS)
+        await asyncio.sleep(pause_seconds)
+
+
+async def seconds_until_due(rt: Runtime) -> int:
+    """How long to wait for the next image that ends, so that lists hardly ever meet one that is over."""
+    next_at = await rt.db.read(media_rows.find_next_expiry)
+    if next_at is None:
+        return SWEEP_EVERY_SECONDS
+    return min(max(next_at - rt.clock.now(), MIN_PAUSE_SECONDS), SWEEP_EVERY_SECONDS)
 
 
 @dataclass(frozen=True)
-class Purged:
-    """Files that a step looked at, and those that are gone. It is false when there was nothing to look at."""
+class Purgeable:
+    """Bytes that removed rows had. It is false when there are none."""
 
-    seen: int
-    removed: list[bytes]
+    listed: list[bytes]
+    unused: list[bytes]
+    """Those that no other row has."""
 
     def __bool__(self) -> bool:
-        return self.seen > 0
+        return bool(self.listed)
+
+    @property
+    def variants(self) -> list[str]:
+        """How the names of everything begin that was made from the unused ones."""
+        return [variants_of(sha256) for sha256 in self.unused]
 
 
-def purge_files(tx: Tx, blobs: BlobStore, limit: int) -> Purged:
-    """Remove some files that no row has any more. What is left when a crash comes is still listed, and done again.
+def list_purgeable(conn: sqlite3.Connection, limit: int) -> Purgeable:
+    """Some of the bytes whose files are to be removed: first what was made from them, then `purge_files`."""
+    listed = media_rows.list_purgeable(conn, limit)
+    return Purgeable(listed, [sha256 for sha256 in listed if not media_rows.is_used(conn, sha256)])
+
+
+def purge_files(tx: Tx, blobs: BlobStore, purgeable: Purgeable) -> None:
+    """Remove the files that no row has. What is left when a crash comes is still listed, and done again.
 
     It happens in a write transaction, so no upload can add a row with the same bytes meanwhile.
     """
-    listed = media_rows.list_purgeable(tx.conn, limit)
-    removed = [sha256 for sha256 in listed if not media_rows.is_used(tx.conn, sha256)]
-    for sha256 in removed:
-        blobs.purge(sha256)
-    for sha256 in listed:
+    for sha256 in purgeable.listed:
+        if not media_rows.is_used(tx.conn, sha256):
+            blobs.purge(sha256)
         media_rows.delete_purgeable(tx.conn, sha256)
-    return Purged(len(listed), removed)
 
 
 async def remove_orphans(rt: Runtime) -> None:

@@ -1,16 +1,19 @@
 """Upgrade links: what their page says, and what its button does in each mode (decision 18)."""
 
+import sqlite3
 from dataclasses import dataclass
 from urllib.parse import quote
 
 from imgpro_lite import links
 from imgpro_lite.errors import NotFound
 from imgpro_lite.models import Team
-from imgpro_lite.plans import Plan
+from imgpro_lite.plans import Plan, PlanTable
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import mail
 from imgpro_lite.store import account_rows, upgrade_rows
 from imgpro_lite.store.sqlite_file import Tx
+
+_NEW_LINK = "Take a new link from the next answer of the API that offers an upgrade."
 
 
 @dataclass(frozen=True)
@@ -20,46 +23,47 @@ class Upgrade:
     team: Team
     current: Plan
     offered: Plan
+    requested_at: int | None
+    """When the operator was asked for it, in Unix seconds; None when nobody has."""
 
     @property
     def is_done(self) -> bool:
-        """Whether the team has that plan already."""
-        return self.team.plan == self.offered.name
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """What the button has done: the plan is in force, or was asked for, or is to be paid for at `redirect_url`."""
-
-    upgrade: Upgrade
-    redirect_url: str | None = None
+        """Whether the team's plan gives as much already. A link that is used again never takes anything away."""
+        return not self.offered.gives_more_than(self.current)
 
 
 async def get_upgrade(rt: Runtime, plan_name: str, token: str) -> Upgrade:
     """What an upgrade link is about. Raises InvalidLink, ExpiredLink, and NotFound for what is no longer on offer."""
-    payload = rt.links.load(links.UPGRADE, token)
-    if payload["plan"] != plan_name:
-        raise links.InvalidLink
-    team = await rt.db.read(account_rows.find_team, payload["team"])
-    offered = rt.plans.find(plan_name)
-    if team is None or offered is None or not (offered.offered or team.plan == plan_name):
-        raise NotFound("This plan is not on offer any more, or not for this account.")
-    return Upgrade(team, rt.plans.get(team.plan), offered)
+    return await rt.db.read(_describe, rt.plans, _team_hash(rt, plan_name, token), plan_name)
 
 
-async def accept(rt: Runtime, plan_name: str, token: str) -> Outcome:
-    """Do what [upgrade] mode says. Doing it again changes nothing. Raises as above."""
-    upgrade = await get_upgrade(rt, plan_name, token)
-    if upgrade.is_done:
-        return Outcome(upgrade)
+async def accept(rt: Runtime, plan_name: str, token: str) -> Upgrade:
+    """Do what [upgrade] mode says: put the team on the plan, or ask the operator to. In mode redirect, nothing.
+
+    Doing it again changes nothing. Raises as above.
+    """
+    team_hash = _team_hash(rt, plan_name, token)
     match rt.settings.upgrade.mode:
         case "apply":
-            await rt.db.write(set_plan, upgrade.team.id, plan_name)
-        case "redirect":
-            return Outcome(upgrade, redirect_url=_payment_url(rt.settings.upgrade.url, upgrade))
+            return await rt.db.write(_apply, rt.plans, team_hash, plan_name)
         case "ask":
-            await rt.db.write(_ask, rt.settings.server.contact, upgrade.team.id, plan_name)
-    return Outcome(await get_upgrade(rt, plan_name, token))
+            return await rt.db.write(_ask, rt.plans, team_hash, plan_name, rt.settings.server.contact)
+        case "redirect":
+            return await rt.db.read(_describe, rt.plans, team_hash, plan_name)
+
+
+def payment_url(rt: Runtime, upgrade: Upgrade) -> str | None:
+    """Where an upgrade is paid for: the operator's address with the placeholders filled in. None in other modes.
+
+    What is filled in is quoted, so that nothing in it can change the address.
+    """
+    if rt.settings.upgrade.mode != "redirect":
+        return None
+    values = {"plan": upgrade.offered.name, "team": upgrade.team.hash, "email": upgrade.team.email or ""}
+    url = rt.settings.upgrade.url
+    for name, value in values.items():
+        url = url.replace(f"{{{name}}}", quote(value, safe=""))
+    return url
 
 
 def set_plan(tx: Tx, team_id: int, plan_name: str) -> None:
@@ -68,14 +72,35 @@ def set_plan(tx: Tx, team_id: int, plan_name: str) -> None:
     upgrade_rows.delete_upgrade_requests(tx.conn, team_id)
 
 
-def _ask(tx: Tx, contact: str, team_id: int, plan_name: str) -> None:
-    if upgrade_rows.insert_upgrade_request(tx.conn, team_id, plan_name, tx.now) and contact:
-        mail.queue_upgrade_request(tx, contact, team_id, plan_name)
+def _team_hash(rt: Runtime, plan_name: str, token: str) -> str:
+    """Whom a link to a plan is for. Raises InvalidLink, also for a link to another plan, and ExpiredLink."""
+    payload = rt.links.load(links.UPGRADE, token)
+    if payload["plan"] != plan_name:
+        raise links.InvalidLink
+    return str(payload["team"])
 
 
-def _payment_url(template: str, upgrade: Upgrade) -> str:
-    """The operator's address with the placeholders filled in, so that nothing in them can change the address."""
-    values = {"plan": upgrade.offered.name, "team": upgrade.team.hash, "email": upgrade.team.email or ""}
-    for name, value in values.items():
-        template = template.replace(f"{{{name}}}", quote(value, safe=""))
-    return template
+def _describe(conn: sqlite3.Connection, plans: PlanTable, team_hash: str, plan_name: str) -> Upgrade:
+    team = account_rows.find_team_by_hash(conn, team_hash)
+    if team is None:
+        raise NotFound(f"The account of this link has become a part of another account. {_NEW_LINK}")
+    offered = plans.find(plan_name)
+    if offered is None or not (offered.offered or team.plan == plan_name):
+        raise NotFound(f"This plan is not on offer any more. {_NEW_LINK}")
+    request = upgrade_rows.find_upgrade_request(conn, team.id, plan_name)
+    return Upgrade(team, plans.get(team.plan), offered, request.requested_at if request else None)
+
+
+def _apply(tx: Tx, plans: PlanTable, team_hash: str, plan_name: str) -> Upgrade:
+    upgrade = _describe(tx.conn, plans, team_hash, plan_name)
+    if not upgrade.is_done:
+        set_plan(tx, upgrade.team.id, plan_name)
+    return _describe(tx.conn, plans, team_hash, plan_name)
+
+
+def _ask(tx: Tx, plans: PlanTable, team_hash: str, plan_name: str, contact: str) -> Upgrade:
+    upgrade = _describe(tx.conn, plans, team_hash, plan_name)
+    is_new = not upgrade.is_done and upgrade_rows.insert_upgrade_request(tx.conn, upgrade.team.id, plan_name, tx.now)
+    if is_new and contact:
+        mail.queue_upgrade_request(tx, contact, upgrade.team.id, plan_name)
+    return _describe(tx.conn, plans, team_hash, plan_name)

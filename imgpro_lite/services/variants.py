@@ -1,13 +1,18 @@
 """Image bytes: the stored file itself, or a variant of it from the cache, or one made now."""
 
+import contextlib
+import logging
 import os
-from pathlib import Path
 
-from imgpro_lite.errors import NotFound, Overloaded
+from imgpro_lite.errors import InternalError, NotFound, Overloaded, TransformFailed
 from imgpro_lite.formats import Format
-from imgpro_lite.runtime import Runtime
-from imgpro_lite.services.making import Variant, make, missing_original, variant_of
+from imgpro_lite.imaging.jobs import Priority
+from imgpro_lite.models import Media
+from imgpro_lite.runtime import Maker, Runtime
+from imgpro_lite.services.making import Variant, draft_of, fine_of, make, variant_of
 from imgpro_lite.store import media_rows
+
+log = logging.getLogger("imgpro_lite.variants")
 
 # A variant that is evicted before it can be opened is made again; only a cache far too small evicts it once more.
 OPEN_ATTEMPTS = 3
@@ -19,38 +24,75 @@ async def find_variant(rt: Runtime, team_hash: str, media_id: str, target: Forma
     media = await rt.db.read(media_rows.find_media, media_id, rt.clock.now())
     if media is None or media.team_hash != team_hash:
         raise NotFound("There is no such image.")
-    return variant_of(rt.settings.imaging, media, target, size)
+    variant = variant_of(rt.settings.imaging, media, target, size)
+    draft = draft_of(rt.settings.imaging, variant)
+    if draft is None or variant.name is None or rt.maker.cache.has(variant.name):
+        return variant
+    return draft
 
 
 async def open_variant(rt: Runtime, variant: Variant) -> int:
     """A descriptor of the bytes, made now if need be; from then on the cache may evict them. The caller closes it.
 
-    Raises TransformFailed, Overloaded, StorageFull.
+    Raises NotFound when the image is deleted meanwhile, TransformFailed, Overloaded, StorageFull, and InternalError
+    when the stored file is missing.
     """
-    if variant.name is None:
-        try:
-            return _open(rt.blobs.path(variant.media.sha256))
-        except FileNotFoundError:
-            raise missing_original(variant.media) from None
+    try:
+        if variant.name is None:
+            return _open_original(rt, variant.media)
+        descriptor = await _open_made(rt, variant, variant.name)
+        fine = fine_of(rt.settings.imaging, variant)
+        if fine is not None and fine.name is not None:
+            rt.refinements.add(fine.name, fine)
+        return descriptor
+    except InternalError:
+        await _check_exists(rt, variant.media)
+        path = rt.blobs.path(variant.media.sha256)
+        log.error("the file of image %s is missing: %s Restore it from a backup.", variant.media.id, path)
+        raise
+
+
+def _open_original(rt: Runtime, media: Media) -> int:
+    """The stored file. Only its length is checked: reading all of a large one would take longer than sending it."""
+    path = rt.blobs.path(media.sha256)
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+    except FileNotFoundError:
+        raise InternalError from None
+    size_bytes = os.fstat(descriptor).st_size
+    if size_bytes == media.filesize_bytes:
+        return descriptor
+    os.close(descriptor)
+    log.error(
+        "%s is damaged: %d bytes instead of %d. Restore it from a backup.", path, size_bytes, media.filesize_bytes
+    )
+    raise TransformFailed("The stored file of this picture is damaged.")
+
+
+async def _open_made(rt: Runtime, variant: Variant, name: str) -> int:
     for _ in range(OPEN_ATTEMPTS):
-        try:
-            path = rt.maker.cache.find(variant.name, rt.clock.now()) or await _make(rt, variant, variant.name)
-            return _open(path)
-        except FileNotFoundError:  # evicted in this moment, or somebody emptied the directory
-            rt.maker.cache.forget(variant.name)
+        descriptor = rt.maker.cache.open(name, rt.clock.now())
+        if descriptor is None:
+            await make_checked(rt, rt.maker, variant, name)
+            descriptor = rt.maker.cache.open(name, rt.clock.now())
+        if descriptor is not None:
+            return descriptor
     raise Overloaded(RETRY_AFTER_EVICTION_SECONDS, "The cache is too small for what is asked for at once.")
 
 
-async def _make(rt: Runtime, variant: Variant, name: str) -> Path:
-    """The file of a variant, made now. Raises NotFound when its image was deleted meanwhile, and leaves nothing behind
-    when its bytes were purged."""
-    path = await make(rt.maker, variant, name)
+async def make_checked(
+    rt: Runtime, maker: Maker, variant: Variant, name: str, priority: Priority = Priority.VIEW
+) -> None:
+    """Make a variant. Raises as `make`, and NotFound when its image was deleted meanwhile. Leaves nothing behind when
+    its bytes were purged."""
+    with contextlib.suppress(FileNotFoundError):  # somebody emptied the directory, or purged the image
+        await make(maker, variant, name, priority)
     if not await rt.db.read(media_rows.is_used, variant.media.sha256):
         rt.maker.cache.remove(name)
-    if await rt.db.read(media_rows.find_media, variant.media.id, rt.clock.now()) is None:
+    await _check_exists(rt, variant.media)
+
+
+async def _check_exists(rt: Runtime, media: Media) -> None:
+    """Raise NotFound for an image that is gone by now."""
+    if await rt.db.read(media_rows.find_media, media.id, rt.clock.now()) is None:
         raise NotFound("There is no such image.")
-    return path
-
-
-def _open(path: Path) -> int:
-    return os.open(path, os.O_RDONLY | getattr(os, "O_BINARY", 0))

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from imgpro_lite import links
 from imgpro_lite.errors import NotFound
-from imgpro_lite.models import ApiKey
-from imgpro_lite.rate_windows import refuse_exceeded
+from imgpro_lite.models import Ability, ApiKey
+from imgpro_lite.rate_windows import HOUR_SECONDS, RateLimit, refuse_exceeded
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import mail
 from imgpro_lite.services.accounts import join_verified_team, keys_per_email
@@ -26,10 +26,19 @@ class Verification:
     email: str
     confirmed: bool
     revoked: bool
+    images: int
+    """Live images of the space that the key is in, which stay for good once it is confirmed."""
     team_images: int | None
     """Live images of the address's team, which the key could read, change and delete; None when there is no team."""
+    together: tuple[ApiKey, ...]
+    """Other keys of the same space: they are confirmed, or revoked, with this one."""
     others: tuple[ApiKey, ...]
-    """Other keys that wait for the same address."""
+    """Keys of other spaces that wait for the same address."""
+
+    @property
+    def abilities(self) -> frozenset[Ability]:
+        """What can be done with the key, and those that are confirmed with it."""
+        return frozenset[Ability]().union(*(key.abilities for key in (self.key, *self.together)))
 
 
 def verify_url(rt: Runtime, email: str, key_id: str) -> str:
@@ -56,12 +65,29 @@ async def disown(rt: Runtime, token: str) -> Verification:
     return await rt.db.write(_disown, payload["key"], payload["email"])
 
 
-async def resend(rt: Runtime, token: str) -> str:
-    """Mail an address the links of all keys that wait for it, if any: the address. Raises InvalidLink, RateLimited."""
+def mailbox_resend_token(rt: Runtime, email: str) -> str:
+    """A token of a resend page for somebody who has shown, with a mailed link, to read the mail of an address."""
+    return rt.links.sign(links.VERIFY_RESEND, {"email": email, "mailbox": True})
+
+
+def get_resend_email(rt: Runtime, token: str) -> str:
+    """The address that a resend page would mail. Raises InvalidLink, ExpiredLink."""
     email: str = rt.links.load(links.VERIFY_RESEND, token)["email"]
+    return email
+
+
+async def resend(rt: Runtime, token: str) -> str:
+    """Mail an address the links of all keys that wait for it, if any: the address.
+
+    Raises InvalidLink, ExpiredLink, RateLimited.
+    """
+    payload = rt.links.load(links.VERIFY_RESEND, token)
+    email: str = payload["email"]
+    limit = keys_per_email(rt.settings)
+    if payload.get("mailbox"):  # counted apart, or strangers could use up the attempts of the one who reads the mail
+        limit = RateLimit("mails_per_mailbox", limit.limit, HOUR_SECONDS)
     now = rt.clock.now()
-    window = rt.rate_windows.charge(keys_per_email(rt.settings), email, now)
-    refuse_exceeded([window], now, "new keys and mails for this e-mail address")
+    refuse_exceeded([rt.rate_windows.charge(limit, email, now)], now, "new keys and mails for this e-mail address")
     await rt.db.write(_queue_resend, email)
     return email
 
@@ -72,13 +98,18 @@ def _describe(conn: sqlite3.Connection, key_id: str, email: str) -> Verification
         raise NotFound("There is no such key any more.")
     key, space = found
     team = account_rows.find_verified_team(conn, email)
+    revoked = key.revoked_at is not None
+    pending = [other for other in account_rows.list_pending_keys(conn, email) if other.key_id != key_id]
+    together = () if revoked else tuple(other for other in pending if other.team_id == space.id)
     return Verification(
         key=key,
         email=email,
         confirmed=space.verified,
-        revoked=key.revoked_at is not None,
+        revoked=revoked,
+        images=media_rows.count_live(conn, space.id),
         team_images=media_rows.count_live(conn, team.id) if team else None,
-        others=tuple(other for other in account_rows.list_pending_keys(conn, email) if other.key_id != key_id),
+        together=together,
+        others=tuple(other for other in pending if other not in together),
     )
 
 

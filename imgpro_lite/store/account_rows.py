@@ -39,6 +39,12 @@ def find_team(conn: sqlite3.Connection, team_id: int) -> Team | None:
     return _team(row) if row else None
 
 
+def find_team_by_hash(conn: sqlite3.Connection, team_hash: str) -> Team | None:
+    """A team by the name that no other team ever gets; row ids of teams that were joined to others are used again."""
+    row = conn.execute(f"SELECT {_TEAM_COLUMNS} FROM teams WHERE hash = ?", (team_hash,)).fetchone()
+    return _team(row) if row else None
+
+
 def find_verified_team(conn: sqlite3.Connection, email: str) -> Team | None:
     """The team that an address was confirmed for."""
     row = conn.execute(f"SELECT {_TEAM_COLUMNS} FROM teams WHERE email = ? AND kind = 'verified'", (email,)).fetchone()

@@ -1,4 +1,4 @@
-"""The data directory: made, held by one server at a time, and with its secret.
+"""The data directory: made, held by one server at a time, and with its secrets.
 
 imgpro.db     the database (with -wal and -shm beside it while a server runs)
 blobs/        the originals, by SHA-256
@@ -6,7 +6,7 @@ cache/        variants; may be emptied at any time
 intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
 outbox/       mail, where no mail server is set
 tmp/          uploads that are still arriving
-secret        signs links; whoever has it can make them
+secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
 running       there while a server runs; one that finds it knows that the last one crashed
 """
@@ -15,14 +15,17 @@ import contextlib
 import os
 import secrets
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.store.files import DirectoryLock
+from imgpro_lite.links import Secret
+from imgpro_lite.store.files import DirectoryLock, keep_owner, sync_directory, sync_file
 
 DATABASE_NAME = "imgpro.db"
 CACHE_NAME = "cache"
 INTERMEDIATES_NAME = "intermediates"
+SECRET_NAME = "secret"  # noqa: S105 - the name of a file
 SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 
 
@@ -63,21 +66,79 @@ def is_running(directory: Path) -> bool:
     return (directory / "running").exists()
 
 
-def load_secrets(directory: Path) -> list[str]:
-    """The secrets that sign links, oldest first, made at the first start and readable by the owner only."""
-    path = directory / "secret"
+def load_secrets(directory: Path) -> list[Secret]:
+    """The secrets that sign links, oldest first; the first is made at the first start. Raises OperatorError."""
     with operator_errors(directory):
-        with (
-            contextlib.suppress(FileExistsError),
-            os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="ascii") as file,
-        ):
-            file.write(secrets.token_hex(SECRET_BYTES) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
-        loaded = path.read_text(encoding="ascii").split()
-    if not loaded:
+        if not (directory / SECRET_NAME).exists():
+            _write_secrets(directory, [_new_secret()])
+    return read_secrets(directory)
+
+
+def read_secrets(directory: Path) -> list[Secret]:
+    """The secrets as the file has them: one a line, with when it was retired, and the one in use last.
+
+    Raises OperatorError.
+    """
+    path = directory / SECRET_NAME
+    with operator_errors(directory):
+        lines = [line.split() for line in path.read_text(encoding="utf-8", errors="replace").splitlines()]
+    found = []
+    for words in filter(None, lines):
+        match words:
+            case [text]:
+                found.append(Secret(text))
+            case [text, "retired", at] if at.isascii() and at.isdigit():
+                found.append(Secret(text, int(at)))
+            case _:
+                raise OperatorError(f"The file {path} is not as imgpro-lite writes it. Restore it from a backup.")
+    if not found:
         raise OperatorError(f"The file {path} is empty. Restore it from a backup, or delete it to get a new secret.")
-    return loaded
+    return [*found[:-1], replace(found[-1], retired_at=None)]
+
+
+def rotate_secrets(directory: Path, now: int, *, forget_old: bool) -> list[Secret]:
+    """Sign with a new secret from now on: all that are in force, the new one last. Raises OperatorError.
+
+    Older ones stay until the last link that they signed has ended, unless they are to be forgotten. Called inside a
+    write transaction, so that two commands at the same time take turns.
+    """
+    known = load_secrets(directory)
+    retired = [replace(secret, retired_at=now) if secret.retired_at is None else secret for secret in known]
+    kept = [] if forget_old else [secret for secret in retired if secret.is_in_force(now)]
+    rotated = [*kept, _new_secret()]
+    with operator_errors(directory):
+        _write_secrets(directory, rotated)
+    return rotated
+
+
+def find_secrets_version(directory: Path) -> tuple[int, int] | None:
+    """Something that changes with the file of the secrets; None while there is no such file."""
+    try:
+        status = (directory / SECRET_NAME).stat()
+    except FileNotFoundError:
+        return None
+    return status.st_ino, status.st_mtime_ns
+
+
+def _new_secret() -> Secret:
+    return Secret(secrets.token_hex(SECRET_BYTES))
+
+
+def _write_secrets(directory: Path, stored: list[Secret]) -> None:
+    """Replace the file, whole or not at all, readable by its owner only."""
+    path, temporary = directory / SECRET_NAME, directory / f"{SECRET_NAME}.new"
+    temporary.unlink(missing_ok=True)  # a crash left it
+    lines = [
+        secret.text if secret.retired_at is None else f"{secret.text} retired {secret.retired_at}" for secret in stored
+    ]
+    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w", encoding="ascii") as file:
+        keep_owner(descriptor, path)
+        file.write("\n".join([*lines, ""]))
+        file.flush()
+        sync_file(descriptor)
+    temporary.replace(path)
+    sync_directory(directory)
 
 
 @contextlib.contextmanager

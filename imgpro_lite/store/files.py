@@ -57,6 +57,15 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def keep_owner(descriptor: int, replaced: Path) -> None:
+    """Give a new file to the owner of the one that it is to replace: commands may run as root, the server as a user."""
+    if sys.platform == "win32" or not replaced.exists():
+        return
+    status = replaced.stat()
+    if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
+        os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
 def free_bytes(path: Path) -> int:
     """Bytes that this process may still write on the file system of `path`."""
     return shutil.disk_usage(path).free

@@ -175,6 +175,14 @@ def mark_expired(conn: sqlite3.Connection, now: int, limit: int) -> int:
     return cursor.rowcount
 
 
+def find_next_expiry(conn: sqlite3.Connection) -> int | None:
+    """When the next image ends, in Unix seconds. One that is over, but not swept yet, counts too."""
+    row = conn.execute(
+        "SELECT min(expires_at) FROM media WHERE deleted_at IS NULL AND expires_at IS NOT NULL"
+    ).fetchone()
+    return None if row[0] is None else int(row[0])
+
+
 def mark_restored(conn: sqlite3.Connection, media: Media, now: int) -> Media:
     """Bring a deleted image back, with the external_id that it has in `media`. An expiry that is over is lifted."""
     row = conn.execute(

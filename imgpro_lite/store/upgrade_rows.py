@@ -22,6 +22,14 @@ def insert_upgrade_request(conn: sqlite3.Connection, team_id: int, plan: str, no
     return cursor.rowcount == 1
 
 
+def find_upgrade_request(conn: sqlite3.Connection, team_id: int, plan: str) -> UpgradeRequest | None:
+    """What a team has asked for, if it has asked for this plan."""
+    row = conn.execute(
+        "SELECT team_id, plan, requested_at FROM upgrade_requests WHERE team_id = ? AND plan = ?", (team_id, plan)
+    ).fetchone()
+    return UpgradeRequest(*row) if row else None
+
+
 def list_upgrade_requests(conn: sqlite3.Connection) -> list[UpgradeRequest]:
     """What is asked for, the oldest first."""
     rows = conn.execute("SELECT team_id, plan, requested_at FROM upgrade_requests ORDER BY requested_at, team_id, plan")

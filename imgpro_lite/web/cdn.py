@@ -15,7 +15,7 @@ from imgpro_lite.services.making import Variant
 from imgpro_lite.services.variants import find_variant, open_variant
 from imgpro_lite.web.conditions import Span, is_not_modified, requested_span
 from imgpro_lite.web.file_answer import FileAnswer, read_whole
-from imgpro_lite.web.hot import HOT_QUERIES
+from imgpro_lite.web.hot import may_be_hot
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.responses import CORS_HEADERS
 
@@ -35,10 +35,10 @@ async def image(request: Request) -> Response:
     size = request.query_params.getlist("size")[:1]
     wanted = size[0].lower() if size else None
     variant = await find_variant(rt, params["team_hash"], params["media_id"], target, wanted)
-    headers = _headers(variant, _max_age_seconds(variant, rt.settings.cache.max_age_seconds, rt.clock.now()))
     if is_not_modified(request.headers, variant.etag, variant.media.created_at):
-        return Response(status_code=304, headers=headers)
+        return Response(status_code=304, headers=_headers(rt, variant))
     descriptor = await open_variant(rt, variant)
+    headers = _headers(rt, variant)  # now, because making it may have taken seconds of the time that is left
     size_bytes = os.fstat(descriptor).st_size
     try:
         span = requested_span(request.headers, variant.etag, size_bytes)
@@ -64,11 +64,11 @@ def _small_answer(
     finally:
         os.close(descriptor)
     rt = runtime(request)
-    key = (request.scope["raw_path"], request.scope["query_string"])
-    if key[1] in HOT_QUERIES:
+    good_until = _good_until(rt, variant)
+    if may_be_hot(request.scope) and good_until > rt.clock.now():
+        key = (request.scope["raw_path"], request.scope["query_string"])
         fields = {**headers, **CORS_HEADERS}
         encoded = [(name.lower().encode(), value.encode("latin-1")) for name, value in fields.items()]
-        good_until = _good_until(rt, variant)
         rt.hot.put(key, HotAnswer(variant.media.id, variant.etag, encoded, body, good_until), generation)
     return Response(b"" if request.method == "HEAD" else body, headers=headers)
 
@@ -80,19 +80,20 @@ def _good_until(rt: Runtime, variant: Variant) -> int:
     return keep_until if expires_at is None else min(keep_until, expires_at - rt.settings.cache.max_age_seconds)
 
 
-def _max_age_seconds(variant: Variant, most_seconds: int, now: int) -> int:
+def _max_age_seconds(rt: Runtime, variant: Variant) -> int:
     """How long others may keep the bytes: never beyond the image's expiry (decision 46)."""
+    most_seconds = rt.settings.cache.max_age_seconds
     expires_at = variant.media.expires_at
-    return most_seconds if expires_at is None else max(0, min(most_seconds, expires_at - now))
+    return most_seconds if expires_at is None else max(0, min(most_seconds, expires_at - rt.clock.now()))
 
 
-def _headers(variant: Variant, max_age_seconds: int) -> dict[str, str]:
+def _headers(rt: Runtime, variant: Variant) -> dict[str, str]:
     stem = variant.media.name.rsplit(".", 1)[0] or variant.media.id
     headers = {
         "Content-Type": MEDIA_TYPES[variant.format],
         "ETag": f'"{variant.etag}"',
         "Last-Modified": formatdate(max(0, variant.media.created_at), usegmt=True),
-        "Cache-Control": f"public, max-age={max_age_seconds}",
+        "Cache-Control": f"public, max-age={_max_age_seconds(rt, variant)}",
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         # RFC 5987: the only place where a caller's text reaches a header.

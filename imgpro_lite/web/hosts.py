@@ -32,6 +32,15 @@ class Hosts:
         return path
 
 
+# First parts of paths that are pages for people, so that errors there are pages too (decision 47).
+_PAGES = frozenset({"upgrade", "verify"})
+
+
+def is_page(path: str) -> bool:
+    """Whether people see what is at a path in a browser, after any prefix is taken off."""
+    return path.split("/")[1] in _PAGES
+
+
 def part_of(path: str) -> str:
     """The part that a path belongs to, after any prefix is taken off."""
     _, first, *rest = path.split("/")

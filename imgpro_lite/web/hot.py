@@ -20,8 +20,7 @@ from imgpro_lite.web.requests import client_address
 
 _METHODS = ("GET", "HEAD")
 
-# Other queries mean one of these too (decision 42), but go the long way, so that nobody can fill the memory with them.
-HOT_QUERIES = (b"", b"size=s", b"size=m", b"size=l")
+_HOT_QUERIES = (b"", b"size=s", b"size=m", b"size=l")
 
 # Requests with any of these headers go the long way: parts of a file, and bodies that nobody expects.
 _COLD_HEADERS = frozenset({b"range", b"content-length", b"transfer-encoding"})
@@ -37,13 +36,14 @@ class HotPath:
         self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http" or scope["method"] not in _METHODS or scope["query_string"] not in HOT_QUERIES:
+        if scope["type"] != "http" or scope["method"] not in _METHODS or scope["query_string"] not in _HOT_QUERIES:
             await self._app(scope, receive, send)
             return
         started_at = time.perf_counter()
         rt: Runtime = scope["app"].state.runtime
         answer = rt.hot.find((scope["raw_path"], scope["query_string"]), rt.clock.now())
-        headers = dict(scope["headers"]) if answer else {}
+        # Of a header that comes twice the first counts, as on the long way.
+        headers = dict(reversed(scope["headers"])) if answer else {}
         if answer is None or not self._is_hot(headers):
             await self._app(scope, receive, send)
             return
@@ -55,10 +55,11 @@ class HotPath:
         await send({"type": "http.response.start", "status": status, "headers": with_id})
         await send({"type": "http.response.body", "body": body})
         if _access_log.isEnabledFor(logging.INFO):
-            is_forwarded = b"x-forwarded-for" in headers
+            # A client that is gone by now has no address.
+            is_plain = scope["client"] and b"x-forwarded-for" not in headers
             log_request(
                 request_id=request_id,
-                client=client_address(Request(scope), rt) if is_forwarded else scope["client"][0],
+                client=scope["client"][0] if is_plain else client_address(Request(scope), rt),
                 method=scope["method"],
                 path=scope["path"],
                 status=status,
@@ -72,6 +73,13 @@ class HotPath:
         if b"if-modified-since" in headers and b"if-none-match" not in headers:
             return False
         return self._hosts.serve(headers.get(b"host", b"").decode("latin-1"), "src")
+
+
+def may_be_hot(scope: Scope) -> bool:
+    """Whether an address is spelled as ours are. Many other spellings mean the same (decision 42), but go the long way,
+    so that nobody can fill the memory with them."""
+    path: bytes = scope["raw_path"]
+    return scope["query_string"] in _HOT_QUERIES and b"%" not in path and path.rpartition(b"/")[2].islower()
 
 
 def _select(answer: HotAnswer, scope: Scope, headers: dict[bytes, bytes]) -> tuple[int, bytes]:

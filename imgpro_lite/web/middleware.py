@@ -13,7 +13,7 @@ from imgpro_lite import ids
 from imgpro_lite.errors import InternalError, NotFound, Overloaded
 from imgpro_lite.logs import log_request
 from imgpro_lite.settings import BYTES_PER_MB, Settings
-from imgpro_lite.web.hosts import Hosts, part_of
+from imgpro_lite.web.hosts import Hosts, is_page, part_of
 from imgpro_lite.web.requests import client_address, runtime
 from imgpro_lite.web.responses import CORS_HEADERS, render_error
 
@@ -181,6 +181,7 @@ class Addresses:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             path = self._hosts.without_prefix(scope["path"])
+            scope.setdefault("state", {})["is_page"] = path.startswith("/") and is_page(path)
             if not path.startswith("/") or not path.isprintable() or not self._is_served(scope, path):
                 answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
                 await answer(scope, receive, send)

@@ -115,7 +115,7 @@ def query_values(request: Request, names: Iterable[str], *, joined: str) -> tupl
 
 async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[str, Any]:
     """The JSON object of the body. Raises BadRequest for what cannot be parsed (decision 47)."""
-    text = await _read_body(request)
+    text = await read_body(request, MAX_JSON_BYTES)
     if empty_ok and not text:
         return {}
     try:
@@ -129,13 +129,13 @@ async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[
     return value
 
 
-async def _read_body(request: Request) -> bytes:
-    """The body of at most MAX_JSON_BYTES. Raises BadRequest."""
+async def read_body(request: Request, max_bytes: int) -> bytes:
+    """The whole body. Raises BadRequest when it has more bytes."""
     body = bytearray()
     async for chunk in body_chunks(request):
         body += chunk
-        if len(body) > MAX_JSON_BYTES:
-            raise BadRequest(f"The body exceeds the limit of {MAX_JSON_BYTES // 1024} KB.")
+        if len(body) > max_bytes:
+            raise BadRequest(f"The body exceeds the limit of {max_bytes // 1024} KB.")
     return bytes(body)
 
 

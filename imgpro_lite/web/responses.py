@@ -12,6 +12,7 @@ from starlette.routing import Match
 
 from imgpro_lite.errors import Duplicate, ImgProError, InternalError, MethodNotAllowed, NotFound
 from imgpro_lite.services.limits import Standing
+from imgpro_lite.web.page_answer import error_page
 from imgpro_lite.web.presenters import present_fixed, present_media
 from imgpro_lite.web.requests import runtime
 
@@ -100,10 +101,15 @@ def preflight_headers(request: Request) -> dict[str, str]:
 
 
 async def render_error(request: Request, error: Exception) -> Response:
-    """Any refusal as JSON in the contract's shape."""
+    """Any refusal: a page where people are, else JSON in the contract's shape (decision 47)."""
     assert isinstance(error, ImgProError)
     if error.status >= 500 and not isinstance(error, InternalError):  # whoever raised that one has logged why
-        log.warning("answered %s", error.code, exc_info=error, extra={"request_id": request.state.request_id})
+        # Being busy is no riddle: a flood that is refused must not cost more by its tracebacks.
+        traceback = error if error.__cause__ is not None else None
+        extra = {"request_id": request.state.request_id}
+        log.warning("answered %s: %s", error.code, error.message, exc_info=traceback, extra=extra)
+    if getattr(request.state, "is_page", False):
+        return error_page(request, error)
     body = error.body()
     if isinstance(error, Duplicate):
         # Both ways, because the contract says it both ways (decision 35).

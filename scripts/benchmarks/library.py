@@ -63,10 +63,8 @@ def run() -> Iterator[Row]:
         with imgpro(data_dir) as server:
             client = Client(server, key)
             yield from _lists(client)
-            yield from _percentiles("GET /v1/usage", [_ms(client, "/v1/usage") for _ in range(REQUESTS)], 5, 5)
-            yield from _percentiles(
-                "GET /v1/namespaces", [_ms(client, "/v1/namespaces") for _ in range(REQUESTS)], 5, 5
-            )
+            yield from percentiles("GET /v1/usage", [_ms(client, "/v1/usage") for _ in range(REQUESTS)], 5, 5)
+            yield from percentiles("GET /v1/namespaces", [_ms(client, "/v1/namespaces") for _ in range(REQUESTS)], 5, 5)
             yield from _batches(client)
             add_namespace(data_dir, "to-be-deleted", DELETED_IMAGES)
             yield from _delete_namespace(server, key)
@@ -76,7 +74,8 @@ def _ms(client: Client, path: str) -> float:
     return client.request("GET", path)[1]
 
 
-def _percentiles(what: str, milliseconds: list[float], p50_goal: float, p99_goal: float) -> Iterator[Row]:
+def percentiles(what: str, milliseconds: list[float], p50_goal: float, p99_goal: float) -> Iterator[Row]:
+    """Median and 99th percentile, each against its goal."""
     ordered = sorted(milliseconds)
     p50, p99 = ordered[len(ordered) // 2], ordered[int(len(ordered) * 0.99)]
     yield Row(f"{what}: p50", p50, "ms", f"<= {p50_goal} ms", p50 > p50_goal)
@@ -86,7 +85,7 @@ def _percentiles(what: str, milliseconds: list[float], p50_goal: float, p99_goal
 def _lists(client: Client) -> Iterator[Row]:
     for name, query in LISTS.items():
         first = [client.request("GET", f"/v1/media?{urlencode(query)}")[1] for _ in range(REQUESTS)]
-        yield from _percentiles(f"list, {name}, first page", first, 2, 10)
+        yield from percentiles(f"list, {name}, first page", first, 2, 10)
         deep: list[float] = []
         cursor = None
         while len(deep) < DEPTH_PAGES:
@@ -95,7 +94,7 @@ def _lists(client: Client) -> Iterator[Row]:
             )
             deep.append(elapsed_ms)
             cursor = page["cursor"]
-        yield from _percentiles(f"list, {name}, pages 1 to {len(deep)}", deep, 2, 10)
+        yield from percentiles(f"list, {name}, pages 1 to {len(deep)}", deep, 2, 10)
     worst = [client.request("GET", f"/v1/media?{urlencode(WORST)}")[1] for _ in range(20)]
     yield Row("list, two common tags that share no image: worst", max(worst), "ms", "<= 150 ms", max(worst) > 150)
 
@@ -112,7 +111,7 @@ def _batches(client: Client) -> Iterator[Row]:
         for number in range(200)
         for mode in ("add", "remove")
     ]
-    yield from _percentiles(f"batch update of {BATCH} images", times, 60, 60)
+    yield from percentiles(f"batch update of {BATCH} images", times, 60, 60)
 
 
 def _delete_namespace(server: Server, key: str) -> Iterator[Row]:
@@ -145,7 +144,7 @@ def _delete_namespace(server: Server, key: str) -> Iterator[Row]:
         wrong,
     )
     yield Row(f"deleting a namespace of {DELETED_IMAGES:,}", elapsed_ms / 1000, "s")
-    yield from _percentiles("others meanwhile", others, 250, 250)
+    yield from percentiles("others meanwhile", others, 250, 250)
 
 
 def _print_plans(data_dir: Path) -> None:

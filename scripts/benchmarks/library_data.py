@@ -63,6 +63,18 @@ def add_namespace(data_dir: Path, namespace: str, images: int) -> None:
     conn.close()
 
 
+def expire_newest(data_dir: Path, images: int, expires_at: int) -> list[bytes]:
+    """Let the newest of the images end at a time: the hashes of their bytes. Lists meet them first."""
+    conn = connect_file(data_dir / "imgpro.db")
+    conn.execute("PRAGMA synchronous = OFF")
+    rows = conn.execute(
+        "UPDATE media SET ttl_expires_at = ? WHERE seq > (SELECT max(seq) FROM media) - ? RETURNING sha256",
+        (expires_at, images),
+    ).fetchall()
+    conn.close()
+    return [digest for (digest,) in rows]
+
+
 def query_plans(data_dir: Path, filters: dict[str, Any]) -> dict[str, list[str]]:
     """How SQLite goes about each list, in its own words."""
     from imgpro_lite.store import media_lists
@@ -73,7 +85,7 @@ def query_plans(data_dir: Path, filters: dict[str, Any]) -> dict[str, list[str]]
     for name, filter_ in filters.items():
         walk = media_lists.plan_walk(conn, team_id, filter_)
         assert walk is not None
-        values = {**walk.values, "after_at": 2**62, "after_seq": 2**62, "step": 51}
+        values = {**walk.values, "after_at": 2**62, "after_seq": 2**62, "limit": 51, "now": 0}
         plans[name] = [row[3] for row in conn.execute(f"EXPLAIN QUERY PLAN {walk.sql}", values)]
     conn.close()
     return plans

@@ -42,7 +42,7 @@ def _fill(data_dir: Path, photo: Path) -> None:
         path = data_dir / "blobs" / sha256.hex()[:2] / sha256.hex()[2:4] / sha256.hex()
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content[:1000])
-        variant = data_dir / "cache" / sha256.hex()[:2] / f"{sha256.hex()}-320-q80-v1.webp"
+        variant = data_dir / "cache" / sha256.hex()[:2] / f"{sha256.hex()}-320-q80-v1.webp.1000"  # its length
         variant.parent.mkdir(parents=True, exist_ok=True)
         variant.write_bytes(content[:1000])
         values = names.replace("sha256", ":sha256").replace("id,", ":id,", 1)

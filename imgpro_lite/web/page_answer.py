@@ -1,0 +1,143 @@
+"""HTML pages: the templates and static files of the server, and the headers that every page has."""
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+from importlib import resources
+from typing import Any
+from urllib.parse import urlsplit
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgpro_lite.errors import ImgProError, NotFound
+from imgpro_lite.links import LINK_SECONDS
+from imgpro_lite.settings import SECONDS_PER_DAY, Settings
+from imgpro_lite.web.page_text import FILTERS
+
+# Titles of pages that show an error, by status.
+_TITLES = {400: "That did not work", 404: "Not found", 405: "Not possible here", 429: "Please wait a little"}
+_TITLE_OF_OTHERS = "Something went wrong"
+
+STATIC_MEDIA_TYPES = {"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+STATIC_SECONDS = 365 * SECONDS_PER_DAY  # a changed file has another name; a year is the most that RFC 9111 expects
+_HASH_CHARS = 12  # enough that two versions of a file never share a name
+
+
+@dataclass(frozen=True)
+class StaticFile:
+    """A file that pages use, under a name that changes with its content."""
+
+    name: str
+    content: bytes
+    media_type: str
+
+
+class Pages:
+    """What pages are made of: templates, static files, and what all of them show. Made once, when the server starts."""
+
+    def __init__(self, settings: Settings) -> None:
+        loader = PackageLoader("imgpro_lite.web", "templates")
+        self._environment = Environment(
+            loader=loader,
+            autoescape=True,
+            undefined=StrictUndefined,
+            auto_reload=False,
+            trim_blocks=True,
+            lstrip_blocks=True,
+        )
+        self._environment.filters.update(FILTERS)
+        files = _static_files()
+        self.static = {file.name: file for file in files.values()}
+        public_url = urlsplit(settings.public_url)
+        # Paths and not whole addresses, so that a page also works under a name that the settings do not know.
+        self._environment.globals.update(
+            base_path=public_url.path,
+            site_name=public_url.netloc + public_url.path,
+            contact=settings.server.contact,
+            link_days=LINK_SECONDS // SECONDS_PER_DAY,
+            static_paths={source: f"{public_url.path}/static/{file.name}" for source, file in files.items()},
+        )
+
+    def render(self, template: str, context: dict[str, Any]) -> str:
+        """A page as HTML. Everything in the context is escaped."""
+        return self._environment.get_template(template).render(context)
+
+
+def _static_files() -> dict[str, StaticFile]:
+    """The files of the directory `static`, by the name that they have there."""
+    files = {}
+    for source in resources.files("imgpro_lite.web").joinpath("static").iterdir():
+        stem, _, extension = source.name.rpartition(".")
+        if extension in STATIC_MEDIA_TYPES:
+            content = source.read_bytes()
+            name = f"{stem}.{hashlib.sha256(content).hexdigest()[:_HASH_CHARS]}.{extension}"
+            files[source.name] = StaticFile(name, content, STATIC_MEDIA_TYPES[extension])
+    return files
+
+
+class PageAnswer(Response):
+    """A page for nobody's cache or search engine, that runs and frames nothing and gives its address to nobody.
+
+    The address holds a token, hence no referrer. `form_targets` are where its forms may lead, beside this server.
+    """
+
+    media_type = "text/html"
+
+    def __init__(
+        self,
+        content: str,
+        status_code: int = 200,
+        headers: dict[str, str] | None = None,
+        form_targets: Iterable[str] = (),
+    ) -> None:
+        forms = " ".join(["'self'", *form_targets])
+        fixed = {
+            "Cache-Control": "no-store",
+            "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
+            f"form-action {forms}; base-uri 'none'; frame-ancestors 'none'",
+            "Cross-Origin-Opener-Policy": "same-origin",
+            "Referrer-Policy": "no-referrer",
+            "X-Content-Type-Options": "nosniff",
+            "X-Robots-Tag": "noindex",
+        }
+        super().__init__(content, status_code, {**(headers or {}), **fixed})
+
+
+def pages(request: Request) -> Pages:
+    """The server's pages, as app.py put them there."""
+    found: Pages = request.app.state.pages
+    return found
+
+
+def page(
+    request: Request,
+    template: str,
+    context: dict[str, Any],
+    status_code: int = 200,
+    form_targets: Iterable[str] = (),
+) -> PageAnswer:
+    """A page made of a template."""
+    return PageAnswer(pages(request).render(template, context), status_code, form_targets=form_targets)
+
+
+def error_page(request: Request, error: ImgProError) -> PageAnswer:
+    """Any refusal as a page."""
+    context = {
+        "title": _TITLES.get(error.status, _TITLE_OF_OTHERS),
+        "message": error.message,
+        "wait_seconds": error.action.seconds if error.action else None,
+        "request_id": request.state.request_id,
+        "is_ours": error.status >= 500,
+    }
+    return PageAnswer(pages(request).render("error.html", context), error.status, error.headers)
+
+
+async def static_file(request: Request) -> Response:
+    """GET /static/{name}"""
+    file = pages(request).static.get(request.path_params["name"])
+    if file is None:
+        raise NotFound("There is nothing at this address.")
+    headers = {"Cache-Control": f"public, max-age={STATIC_SECONDS}, immutable", "X-Content-Type-Options": "nosniff"}
+    return Response(file.content, headers=headers, media_type=file.media_type)

@@ -1,0 +1,145 @@
+"""A real browser, spoken to over pipes in the Chrome DevTools Protocol, so that nothing but Chromium is needed."""
+
+import contextlib
+import fcntl
+import json
+import os
+import select
+import shutil
+import signal
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+WAIT_SECONDS = 30  # for what takes a moment; only a hanging test waits so long
+NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+FLAGS = (
+    "--headless",
+    "--remote-debugging-pipe",
+    "--no-sandbox",  # it shows only our own pages, and containers often have no way to shut it in
+    "--disable-gpu",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--hide-scrollbars",
+)
+# Where the protocol's pipes are in the browser: it reads commands from the first and writes to the second.
+PIPE_IN, PIPE_OUT = 3, 4
+FIRST_FREE_DESCRIPTOR = 10
+
+
+def find_browser() -> str | None:
+    """A Chromium of this machine, if it has one."""
+    return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+class Browser:
+    """A running browser with one open page."""
+
+    def __init__(self, profile: Path) -> None:
+        ours_in, self._commands = os.pipe()
+        self._answers, ours_out = os.pipe()
+        high = [fcntl.fcntl(end, fcntl.F_DUPFD, FIRST_FREE_DESCRIPTOR) for end in (ours_in, ours_out)]
+        path = find_browser()
+        assert path is not None
+        self._pid = os.posix_spawn(
+            path,
+            [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            os.environ,
+            file_actions=[
+                (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+                (os.POSIX_SPAWN_DUP2, high[0], PIPE_IN),
+                (os.POSIX_SPAWN_DUP2, high[1], PIPE_OUT),
+            ],
+        )
+        for end in (ours_in, ours_out, *high):
+            os.close(end)
+        self._buffer = b""
+        self._last_id = 0
+        self._session = ""
+        self.events: list[dict[str, Any]] = []
+        target = self.call("Target.createTarget", url="about:blank")["targetId"]
+        self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Page", "Log", "Network", "Runtime"):
+            self.call(f"{domain}.enable")
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """Call a method of the protocol and wait for what it gives."""
+        self._last_id += 1
+        message: dict[str, Any] = {"id": self._last_id, "method": method, "params": parameters}
+        if self._session:
+            message["sessionId"] = self._session
+        os.write(self._commands, json.dumps(message).encode() + b"\0")
+        while (answer := self._read()).get("id") != self._last_id:
+            self.events.append(answer)
+        assert "error" not in answer, answer
+        return answer["result"]
+
+    def _read(self) -> dict[str, Any]:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while b"\0" not in self._buffer:
+            assert select.select([self._answers], [], [], deadline - time.monotonic())[0], "the browser says nothing"
+            data = os.read(self._answers, 1_000_000)
+            assert data, "the browser has ended"
+            self._buffer += data
+        message, _, self._buffer = self._buffer.partition(b"\0")
+        answer: dict[str, Any] = json.loads(message)
+        return answer
+
+    def goto(self, url: str) -> None:
+        """Open an address and wait until it is loaded."""
+        self.events.clear()
+        self.call("Page.navigate", url=url)
+        self._wait_for("Page.loadEventFired")
+
+    def click(self, selector: str) -> None:
+        """Click what leads to another page, and wait until that is loaded."""
+        self.events.clear()
+        self.run(f"document.querySelector({json.dumps(selector)}).click()")
+        self._wait_for("Page.loadEventFired")
+
+    def _wait_for(self, event: str) -> None:
+        while not any(seen.get("method") == event for seen in self.events):
+            self.events.append(self._read())
+
+    def run(self, expression: str) -> Any:
+        """The value of an expression in the page."""
+        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True)
+        assert "exceptionDetails" not in result, result
+        return result["result"].get("value")
+
+    def show(self, *, width_px: int, dark: bool) -> None:
+        """Be a screen of this width, in light or dark."""
+        metrics = {"width": width_px, "height": 900, "deviceScaleFactor": 1, "mobile": width_px < 600}
+        self.call("Emulation.setDeviceMetricsOverride", **metrics)
+        scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
+        self.call("Emulation.setEmulatedMedia", features=[scheme])
+
+    def complaints(self) -> list[str]:
+        """What the browser found wrong with the last page: breaches of its policy, files that are missing."""
+        entries = (event["params"]["entry"] for event in self.events if event.get("method") == "Log.entryAdded")
+        return [entry["text"] for entry in entries if entry["level"] in ("warning", "error")]
+
+    def requests(self) -> list[tuple[str, str, dict[str, str]]]:
+        """Method, address and headers of every request since the last page was asked for."""
+        sent = (event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent")
+        return [(one["request"]["method"], one["request"]["url"], one["request"]["headers"]) for one in sent]
+
+    def close(self) -> None:
+        os.kill(self._pid, signal.SIGKILL)
+        os.waitpid(self._pid, 0)
+        os.close(self._commands)
+        os.close(self._answers)
+
+
+@contextlib.contextmanager
+def open_browser() -> Iterator[Browser]:
+    """A browser that leaves nothing behind."""
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
+        browser = Browser(Path(profile))
+        try:
+            yield browser
+        finally:
+            browser.close()

@@ -1,0 +1,217 @@
+"""The pages in a real browser: what their policy lets through, phones and the dark, the keyboard."""
+
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from browser import Browser, find_browser, open_browser
+from running import Running, servers
+
+from imgpro_lite import links
+from imgpro_lite.clock import Clock
+from imgpro_lite.store.data_dir import load_secrets
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
+)
+
+EMAIL = "somebody.with.a.long.name@department.example.com"
+SMALLEST_TEXT_CONTRAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
+SMALLEST_TARGET_PX = 44  # of what a finger hits (WCAG 2.2, 2.5.5)
+
+# The lowest contrast between a text and what is behind it, as WCAG 2.2 reckons it, and that text.
+LOWEST_CONTRAST = """
+(() => {
+  const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
+  const linear = (value) => value <= 0.04045 * 255 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+  const luminance = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+  const background = (element) => {
+    for (; element; element = element.parentElement) {
+      const found = channels(getComputedStyle(element).backgroundColor);
+      if (found.length === 3) return found;
+    }
+    return [255, 255, 255];
+  };
+  const seen = [];
+  for (const element of document.querySelectorAll("body *")) {
+    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
+    const pair = [channels(getComputedStyle(element).color), background(element)].map(luminance);
+    seen.push([(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), element.textContent.trim()]);
+  }
+  return seen.sort((a, b) => a[0] - b[0])[0];
+})()
+"""
+
+
+class Payment(ThreadingHTTPServer):
+    """The site where an operator's customers pay, which sends them on once; it remembers who came."""
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _PaymentHandler)
+        self.visits: list[tuple[str, dict[str, str]]] = []
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+
+class _PaymentHandler(BaseHTTPRequestHandler):
+    def do_GET(self) -> None:
+        assert isinstance(self.server, Payment)
+        self.server.visits.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+        self.send_response(302 if self.path.startswith("/buy") else 200)
+        self.send_header("Location", "/till")
+        self.send_header("Content-Type", "text/html")
+        self.end_headers()
+        self.wfile.write(b"<title>Pay here</title>")
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is http.server's)
+        """Nothing, where the tests' own output is."""
+
+
+@dataclass
+class Site:
+    """A server, its payment site, and a browser."""
+
+    server: Running
+    payment: Payment
+    browser: Browser
+    keys: list[dict[str, str]] = field(default_factory=list)
+
+    def link(self, path: str, purpose: str, payload: dict[str, str], clock: Clock | None = None) -> str:
+        token = links.Links(load_secrets(self.server.data_dir), clock or Clock()).sign(purpose, payload)
+        return f"{self.server.url}{path}?t={token}"
+
+    def ask(self, name: str = "Laptop") -> str:
+        """Make a key: the link that is mailed about it."""
+        made = httpx2.post(f"{self.server.url}/v1/keys", json={"email": EMAIL, "name": name}, trust_env=False).json()
+        self.keys.append(made)
+        return self.link("/verify", links.VERIFY, {"key": made["key_id"], "email": EMAIL})
+
+    def upgrade_link(self, plan: str) -> str:
+        bearer = {"Authorization": f"Bearer {self.keys[0]['key']}"}
+        picture = b"<svg xmlns='http://www.w3.org/2000/svg' width='9' height='9'/>"
+        team = self.server.upload(picture, headers=bearer).json()["src"].split("/")[3]
+        return self.link(f"/upgrade/{plan}", links.UPGRADE, {"team": team, "plan": plan})
+
+    def heading(self) -> str:
+        return str(self.browser.run("document.querySelector('h1').textContent"))
+
+
+class LastWeek(Clock):
+    """The time at which a link was made that is too old now."""
+
+    def now(self) -> int:
+        return super().now() - links.LINK_SECONDS - 60
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory: Path = tmp_path_factory.mktemp("site")
+    with Payment() as payment, servers(directory) as start, open_browser() as browser:
+        threading.Thread(target=payment.serve_forever, daemon=True).start()
+        config = f"""
+            [server]
+            contact = "the.operator.of.this.server@department.example.com"
+            [mail]
+            host = "127.0.0.1"
+            port = 1
+            [upgrade]
+            mode = "redirect"
+            url = "{payment.url}/buy?plan={{plan}}&team={{team}}"
+        """
+        made = Site(start(config=config), payment, browser)
+        made.ask('<b>x</b> "' + "long" * 40)
+        yield made
+        payment.shutdown()
+
+
+def every_page(site: Site) -> list[str]:
+    """Addresses of one page of each kind."""
+    key = {"key": site.keys[0]["key_id"], "email": EMAIL}
+    return [
+        site.link("/verify", links.VERIFY, key),
+        site.link("/verify", links.VERIFY, key, LastWeek()),
+        site.link("/verify/resend", links.VERIFY_RESEND, {"email": EMAIL}),
+        site.upgrade_link("pro"),
+        site.upgrade_link("free"),
+        f"{site.server.url}/verify?t=nothing",
+    ]
+
+
+def test_every_page_on_every_screen(site: Site) -> None:
+    pages = every_page(site)
+    for width_px in (320, 1280):
+        for dark in (False, True):
+            site.browser.show(width_px=width_px, dark=dark)
+            backgrounds = set()
+            for url in pages:
+                site.browser.goto(url)
+                complaints = [text for text in site.browser.complaints() if "status of 4" not in text]
+                assert complaints == []
+                assert site.browser.run("document.documentElement.scrollWidth") == width_px
+                contrast, text = site.browser.run(LOWEST_CONTRAST)
+                assert contrast >= SMALLEST_TEXT_CONTRAST, (text, dark)
+                heights = "[...document.querySelectorAll('button')].map(b => b.getBoundingClientRect().height)"
+                assert min(site.browser.run(heights) or [SMALLEST_TARGET_PX]) >= SMALLEST_TARGET_PX
+                backgrounds.add(site.browser.run("getComputedStyle(document.body).backgroundColor"))
+            assert backgrounds == {"rgb(18, 22, 27)" if dark else "rgb(244, 246, 249)"}
+
+
+def test_a_page_asks_nobody_else_for_anything_and_names_itself_to_nobody(site: Site) -> None:
+    for url in every_page(site):
+        site.browser.goto(url)
+        sent = site.browser.requests()
+        assert len(sent) >= 2  # the page and its style
+        for method, requested, headers in sent:
+            assert method == "GET"
+            assert requested.startswith(site.server.url)
+            assert headers.get("Referer", "") == ""
+
+
+def test_the_buttons_work(site: Site) -> None:
+    confirmed, disowned = site.ask("one"), site.ask("two")
+    for url, choice, heading in (
+        (confirmed, "confirm", "The key is confirmed"),
+        (disowned, "disown", "The key has ended"),
+    ):
+        site.browser.goto(url)
+        assert site.heading() == "Is this API key yours?"
+        site.browser.click(f"button[value={choice}]")
+        assert site.heading() == heading
+        assert site.browser.complaints() == []
+    site.browser.goto(site.link("/verify", links.VERIFY, {"key": site.keys[0]["key_id"], "email": EMAIL}, LastWeek()))
+    site.browser.click("button")
+    assert EMAIL in site.browser.run("document.querySelector('.result').textContent")
+
+
+def test_the_payment_is_reached_past_the_policy_and_learns_no_token(site: Site) -> None:
+    url = site.upgrade_link("pro")
+    site.browser.goto(url)
+    site.payment.visits.clear()
+    site.browser.click("button")
+    assert site.browser.run("document.title") == "Pay here"
+    (first, headers), (second, _) = [visit for visit in site.payment.visits if "favicon" not in visit[0]]
+    assert first.startswith("/buy?plan=pro&team=")
+    assert second == "/till"
+    token = url.partition("t=")[2]
+    assert token not in str((first, headers))
+    assert "referer" not in headers
+
+
+def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: Site) -> None:
+    site.browser.goto(site.ask("keyboard"))
+    focused = []
+    for _ in range(4):
+        for kind in ("keyDown", "keyUp"):
+            site.browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
+        outline = "getComputedStyle(document.activeElement).outline"
+        assert "3px" in site.browser.run(outline)
+        focused.append(site.browser.run("document.activeElement.textContent"))
+    assert focused[:3] == ["Skip to the content", "Confirm", "I did not ask for this"]
