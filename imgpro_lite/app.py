@@ -20,9 +20,12 @@ from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.links import ExpiredLink, InvalidLink, Links
+from imgpro_lite.mail.composer import Composer
+from imgpro_lite.mail.senders import open_sender
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
-from imgpro_lite.runtime import Allowances, Maker, Runtime
+from imgpro_lite.runtime import Allowances, Mail, Maker, Runtime
+from imgpro_lite.services.delivery import deliver_forever
 from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
 from imgpro_lite.services.refining import refine_forever
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
@@ -147,7 +150,14 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             await asyncio.to_thread(cache.prepare)
             await asyncio.to_thread(intermediates.prepare)
         hot = HotAnswers(settings.cache.memory_mb * BYTES_PER_MB)
-        db = await stack.enter_async_context(open_database(data_dir / DATABASE_NAME, clock, hot.forget))
+        mail = Mail(
+            Composer(settings.public_url, settings.server.contact),
+            open_sender(settings, data_dir, clock),
+            asyncio.Event(),
+        )
+        db = await stack.enter_async_context(
+            open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set)
+        )
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
@@ -168,6 +178,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             clock=clock,
             links=Links(load_secrets(data_dir), clock),
             db=db,
+            mail=mail,
             blobs=blobs,
             maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
@@ -181,6 +192,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             keep_house_forever(runtime),
             follow_others_forever(runtime),
             sweep_forever(runtime),
+            deliver_forever(runtime),
             refine_forever(runtime),
         ]
         if crashed:

@@ -53,7 +53,8 @@ def _reason(error: ErrorDetails, keys: Keys) -> str:
         return str(error["ctx"]["error"])
     if not option:
         return f"must be a table, not {_shown(error['input'])}"
-    return f"must be {option.expected}, not {_shown(error['input'])} ({option.field.description})"
+    found = f", not {_shown(error['input'])}" if option.field.repr else ""  # a password that was written as a number
+    return f"must be {option.expected}{found} ({option.field.description})"
 
 
 def _find_option(keys: Keys) -> Option | None:

@@ -9,6 +9,8 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.links import Links
+from imgpro_lite.mail.composer import Composer
+from imgpro_lite.mail.sending import Sender
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.settings import ImagingSettings, Settings
@@ -42,6 +44,18 @@ class Maker:
 
 
 @dataclass(frozen=True)
+class Mail:
+    """What it takes to send mail."""
+
+    composer: Composer
+    sender: Sender
+    queued: asyncio.Event
+    """Set when there is new mail to send."""
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Held while mail is sent: one connection at a time."""
+
+
+@dataclass(frozen=True)
 class Runtime:
     """Everything that a request may need. Nothing of it is global."""
 
@@ -53,6 +67,7 @@ class Runtime:
     clock: Clock
     links: Links
     db: Database
+    mail: Mail
     blobs: BlobStore
     maker: Maker
     pool: WorkerPool

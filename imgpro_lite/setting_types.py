@@ -12,6 +12,9 @@ Quality = Annotated[int, Field(ge=1, le=100)]
 
 # scheme, host (a name or an address; an IPv6 one in brackets), port, path. ASCII only, because it goes into headers.
 _BASE_URL = re.compile(r"https?://(?:[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?(?:/[A-Za-z0-9._~%/-]*)?")
+# The machine's own mail server may know names without a dot, such as root@localhost.
+_EMAIL_ADDRESS = re.compile(r"[^\s<>@\"(),:;\[\]\\]{1,64}@[^\s<>@\"(),:;\[\]\\]{1,255}")
+_MAILBOX = re.compile(rf"(?P<name>[^<>@\"\\]{{0,100}})<(?P<address>{_EMAIL_ADDRESS.pattern})>")
 # The same with a query, and with placeholders. It goes into a header, where a host of other characters would end it.
 _PAYMENT_URL = re.compile(r"https?://[A-Za-z0-9.{}-]+(?::[0-9]{1,5})?(?:[/?#][!-~]*)?")
 PAYMENT_PLACEHOLDERS = ("plan", "team", "email")
@@ -45,6 +48,20 @@ def _check_plan_name(value: str) -> str:
     return value
 
 
+def check_email_address(value: str) -> str:
+    """A bare address as an operator may write it. Empty means "not set". Raises ValueError with what is wrong."""
+    if value and not (value.isprintable() and _EMAIL_ADDRESS.fullmatch(value)):
+        raise ValueError("must be an e-mail address like images@example.com")
+    return value
+
+
+def _check_mailbox(value: str) -> str:
+    """An address, with a name before it or not. Empty means "not set"."""
+    if value and not (value.isprintable() and (_EMAIL_ADDRESS.fullmatch(value) or _MAILBOX.fullmatch(value))):
+        raise ValueError("must be like images@example.com or Our Images <images@example.com>")
+    return value
+
+
 def check_payment_url(value: str) -> None:
     """Raise ValueError for what is no address, or has a placeholder that nothing is known to fill in. Empty passes."""
     if value and not _PAYMENT_URL.fullmatch(value):
@@ -67,5 +84,7 @@ def _check_directory(value: object) -> object:
 
 BaseUrl = Annotated[str, AfterValidator(_check_base_url)]
 Directory = Annotated[Path, BeforeValidator(_check_directory)]
+EmailAddress = Annotated[str, AfterValidator(check_email_address)]
+Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 Network = Annotated[IPvAnyNetwork, BeforeValidator(_check_network)]
 PlanName = Annotated[str, AfterValidator(_check_plan_name)]

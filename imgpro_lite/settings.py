@@ -13,6 +13,8 @@ from imgpro_lite.setting_types import (
     BaseUrl,
     Count,
     Directory,
+    EmailAddress,
+    Mailbox,
     Network,
     PlanName,
     Quality,
@@ -56,9 +58,7 @@ class ServerSettings(Section):
     trusted_proxies: tuple[Network, ...] = Field(
         (), description="Addresses or networks of reverse proxies whose X-Forwarded-For is believed."
     )
-    contact: str = Field(
-        "", max_length=320, description="E-mail address of the operator, shown to people who need help."
-    )
+    contact: EmailAddress = Field("", description="E-mail address of the operator, shown to people who need help.")
     registration_closed: bool = Field(False, description="Refuse new API keys made through the API.")
     body_idle_seconds: int = Field(
         20, ge=1, description="Seconds that a request body may stand still before the request is given up."
@@ -181,8 +181,14 @@ class MailSettings(Section):
     tls: Literal["starttls", "tls", "none"] = Field(
         "starttls", description="How the connection is protected; none is for a server on this machine."
     )
-    from_: str = Field(
-        "", alias="from", max_length=320, description="Sender of mail. Empty: noreply@ the host of public_url."
+    from_: Mailbox = Field(
+        "",
+        alias="from",
+        description="Sender of mail, as name@example.com or Our Images <name@example.com>. "
+        "Empty: noreply@ the host of public_url.",
+    )
+    timeout_seconds: float = Field(
+        30.0, gt=0, le=600, description="Seconds for connecting and logging in, and again for sending a mail."
     )
 
 

@@ -10,6 +10,7 @@ from imgpro_lite import __version__
 from imgpro_lite.cli.cache import cache
 from imgpro_lite.cli.doctor import doctor
 from imgpro_lite.cli.keys import keys
+from imgpro_lite.cli.mail import mail
 from imgpro_lite.cli.media import media
 from imgpro_lite.cli.serve import serve
 from imgpro_lite.cli.signing import secrets
@@ -32,6 +33,7 @@ cli.add_command(serve)
 cli.add_command(keys)
 cli.add_command(teams)
 cli.add_command(media)
+cli.add_command(mail)
 cli.add_command(cache)
 cli.add_command(secrets)
 cli.add_command(upload)

@@ -4,6 +4,7 @@ imgpro.db     the database (with -wal and -shm beside it while a server runs)
 blobs/        the originals, by SHA-256
 cache/        variants; may be emptied at any time
 intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
+outbox/       mail, where no mail server is set
 tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server

@@ -16,7 +16,7 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiosqlite
 
 from imgpro_lite.clock import Clock
-from imgpro_lite.store.media_changes import MediaChanges
+from imgpro_lite.store.changes import Changes
 from imgpro_lite.store.sqlite_file import Tx, connect_file, database_errors, migrate, write_transaction
 
 P = ParamSpec("P")
@@ -51,7 +51,7 @@ class Database:
         writer: _Connection,
         checkpointer: _Connection,
         readers: list[_Connection],
-        changes: MediaChanges,
+        changes: Changes,
         clock: Clock,
     ) -> None:
         self._log_path = Path(f"{path}-wal")
@@ -149,14 +149,17 @@ class Database:
 
 @contextlib.asynccontextmanager
 async def open_database(
-    path: Path, clock: Clock, on_media_change: Callable[[list[str]], None] = lambda _ids: None
+    path: Path,
+    clock: Clock,
+    on_media_change: Callable[[list[str]], None] = lambda _ids: None,
+    on_mail: Callable[[], None] = lambda: None,
 ) -> AsyncIterator[Database]:
     """The database at `path`, created or brought up to this version. Raises OperatorError, and then changes nothing.
 
     `on_media_change` is called, in the event loop, with the ids of the images that a transaction has changed or
-    removed, before the one who asked for it hears that it is done.
+    removed, before the one who asked for it hears that it is done; `on_mail` in the same way when mail was queued.
     """
-    changes = MediaChanges(on_media_change)
+    changes = Changes(on_media_change, on_mail)
     connections: list[_Connection] = []
 
     async def connect(**options: bool) -> _Connection:

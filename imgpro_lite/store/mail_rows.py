@@ -2,10 +2,14 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
+
+_COLUMNS = "id, kind, recipient, details, created_at, attempts, next_attempt_at"
+# No pause is longer than `max_pause_seconds`: a next attempt beyond that means that the clock was set back.
+_IS_DUE = "(next_attempt_at <= :now OR next_attempt_at > :now + :max_pause_seconds)"
 
 
 class MailKind(StrEnum):
@@ -29,6 +33,12 @@ class QueuedMail:
     details: dict[str, Any]
     created_at: int
     attempts: int
+    next_attempt_at: int
+
+
+def _queued_mail(row: Sequence[Any]) -> QueuedMail:
+    id_, kind, recipient, details, created_at, attempts, next_attempt_at = row
+    return QueuedMail(id_, MailKind(kind), recipient, json.loads(details), created_at, attempts, next_attempt_at)
 
 
 def insert_mail(conn: sqlite3.Connection, kind: MailKind, recipient: str, details: Mapping[str, Any], now: int) -> None:
@@ -39,24 +49,37 @@ def insert_mail(conn: sqlite3.Connection, kind: MailKind, recipient: str, detail
     )
 
 
-def list_due_mail(conn: sqlite3.Connection, now: int, limit: int) -> list[QueuedMail]:
-    """Mail whose time has come, the longest due first."""
+def find_due_mail(conn: sqlite3.Connection, now: int, max_pause_seconds: int) -> QueuedMail | None:
+    """The mail to send next: one that was tried less often goes first, so that none waits for those that fail."""
+    row = conn.execute(
+        f"SELECT {_COLUMNS} FROM mail_queue WHERE {_IS_DUE} ORDER BY attempts, next_attempt_at, id LIMIT 1",
+        {"now": now, "max_pause_seconds": max_pause_seconds},
+    ).fetchone()
+    return _queued_mail(row) if row else None
+
+
+def list_due_mail(conn: sqlite3.Connection, now: int, max_pause_seconds: int, limit: int) -> list[QueuedMail]:
+    """Some of the mail whose time has come."""
     rows = conn.execute(
-        "SELECT id, kind, recipient, details, created_at, attempts FROM mail_queue "
-        "WHERE next_attempt_at <= ? ORDER BY next_attempt_at, id LIMIT ?",
-        (now, limit),
+        f"SELECT {_COLUMNS} FROM mail_queue WHERE {_IS_DUE} LIMIT :limit",
+        {"now": now, "max_pause_seconds": max_pause_seconds, "limit": limit},
     )
-    return [
-        QueuedMail(id_, MailKind(kind), recipient, json.loads(details), created_at, attempts)
-        for id_, kind, recipient, details, created_at, attempts in rows
-    ]
+    return [_queued_mail(row) for row in rows]
 
 
-def update_mail_attempt(conn: sqlite3.Connection, mail_id: int, next_attempt_at: int) -> None:
-    """Note that a mail could not be sent, and when to try again."""
-    conn.execute(
-        "UPDATE mail_queue SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?", (next_attempt_at, mail_id)
-    )
+def list_mail(conn: sqlite3.Connection) -> list[QueuedMail]:
+    """All mail that waits, the oldest first."""
+    return [_queued_mail(row) for row in conn.execute(f"SELECT {_COLUMNS} FROM mail_queue ORDER BY created_at, id")]
+
+
+def update_mail_attempts(conn: sqlite3.Connection, attempts: Iterable[tuple[int, int]]) -> None:
+    """Note another attempt at each mail, given as (time of the next attempt, id)."""
+    conn.executemany("UPDATE mail_queue SET attempts = attempts + 1, next_attempt_at = ? WHERE id = ?", attempts)
+
+
+def make_all_mail_due(conn: sqlite3.Connection, now: int) -> None:
+    """End every pause between attempts."""
+    conn.execute("UPDATE mail_queue SET next_attempt_at = ? WHERE next_attempt_at <> ?", (now, now))
 
 
 def delete_mail(conn: sqlite3.Connection, mail_id: int) -> None:

@@ -1,0 +1,21 @@
+"""Which way mail goes: to the server of the settings, or without one into files."""
+
+from pathlib import Path
+
+from imgpro_lite.clock import Clock
+from imgpro_lite.links import LINK_SECONDS
+from imgpro_lite.mail.addresses import mail_domain
+from imgpro_lite.mail.outbox import Outbox
+from imgpro_lite.mail.sending import Sender
+from imgpro_lite.mail.smtp import SmtpServer
+from imgpro_lite.settings import Settings
+
+OUTBOX_NAME = "outbox"
+
+
+def open_sender(settings: Settings, data_dir: Path, clock: Clock) -> Sender:
+    """What takes the mail. Nothing is connected or written yet."""
+    if settings.mail.host:
+        return SmtpServer(settings.mail, mail_domain(settings.public_url))
+    # A file is of no use for longer than the links in it.
+    return Outbox(data_dir / OUTBOX_NAME, clock, keep_seconds=LINK_SECONDS)
