@@ -182,6 +182,7 @@ def test_long_animations_show_the_first_frame(pool: BlockingPool, target: str) -
     assert not variant.get_typeof("n-pages") or variant.get("n-pages") == 1
 
 
+@pytest.mark.slow
 def test_thousands_of_frames(pool: BlockingPool) -> None:
     """Within the deadline: a step for each frame would take longer."""
     variant = open_image(pool.transform(make_dots_gif(100, 100, 4900), "webp", 50))

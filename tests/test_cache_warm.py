@@ -90,6 +90,7 @@ def test_only_what_is_wanted_and_missing_is_made(api: Api) -> None:
     assert kinds(api) == ["320.jpeg", "320.webp", "640.jpeg", *["640.webp"] * 3, "full.webp"]
 
 
+@pytest.mark.slow
 def test_it_goes_on_after_a_picture_that_cannot_be_made(api: Api) -> None:
     upload(api, 4)
     blobs = sorted(path for path in (api.data_dir / "blobs").rglob("*") if path.is_file())
@@ -102,6 +103,7 @@ def test_it_goes_on_after_a_picture_that_cannot_be_made(api: Api) -> None:
     assert len(files(api)) == 2
 
 
+@pytest.mark.slow
 def test_it_ends_before_the_cache_is_full(api: Api) -> None:
     """And what it has made is all still there, because nothing had to make room."""
     upload(api, 12)
@@ -149,6 +151,7 @@ def test_another_user_than_the_server_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "cache").exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_again(api: Api) -> None:
     upload(api, 16)
     arguments = ("--format", "avif", "--size", "full")

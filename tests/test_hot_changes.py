@@ -11,7 +11,8 @@ from conftest import Api, ApiFactory, FakeClock
 from hot import ask, hot_count, is_hot, settle
 from images import make_image
 from library import Headers, change_media, connect, delete_batch, owner, run_media, sweep_now, update_batch
-from views import WAIT_SECONDS, begin, id_of, put, until
+from running import until
+from views import WAIT_SECONDS, begin, id_of, put
 from wire import check_refusal
 
 PICTURE = make_image("jpeg", 900, 700)

@@ -13,9 +13,9 @@ import pytest
 from conftest import Api
 from hot import ask, is_hot
 from images import make_image
-from running import servers
+from running import servers, until
 from shared import serve
-from views import call, original, put, until
+from views import call, original, put
 
 from imgpro_lite.hot_answers import MAX_ANSWER_BYTES
 from imgpro_lite.web.file_answer import CHUNK_BYTES

@@ -109,6 +109,7 @@ def test_the_profile_of_a_grey_picture(pool: BlockingPool, photo: pyvips.Image) 
 
 
 @needs_real_images
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_real_wide_picture(pool: BlockingPool, target: str) -> None:
     """A photograph of a telephone, in Display P3."""

@@ -1,12 +1,11 @@
 """AVIF is made quickly for its first view and with care for those after it."""
 
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
 from images import difference, make_image, open_image
+from running import until
 
 WAIT_SECONDS = 20  # for what takes half a second; only a failing test waits so long
 
@@ -14,14 +13,6 @@ WAIT_SECONDS = 20  # for what takes half a second; only a failing test waits so 
 @pytest.fixture
 def api(start: ApiFactory) -> Api:
     return start(imaging={"refine_avif": True})
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.01)
-    return value
 
 
 def avif_address(api: Api, size: str = "s") -> str:

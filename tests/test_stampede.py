@@ -5,7 +5,6 @@ import os
 import random
 import signal
 import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 import pytest
 from conftest import Api, ApiFactory, FakeClock
 from images import make_image
+from running import until
 
 from imgpro_lite.single_flight import SingleFlight
 
@@ -41,15 +41,6 @@ def at_once(count: int, ask: Callable[[int], Any]) -> list[Any]:
 
     with ThreadPoolExecutor(count) as threads:
         return list(threads.map(one, range(count)))
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """What the condition gives once it is true."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
-    return value
 
 
 def cache_files(api: Api, pattern: str = "*") -> list[Path]:

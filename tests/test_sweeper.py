@@ -252,7 +252,7 @@ def test_an_upload_of_bytes_that_are_being_swept(start: ApiFactory) -> None:
     headers = owner(api)
     purged = 0
     with ThreadPoolExecutor(1) as threads:
-        for _ in range(200):
+        for _ in range(60):
             uploading: Future[Any] = threads.submit(add, api, headers)
             while not uploading.done():
                 purged += sweep_now(api).purged

@@ -46,6 +46,7 @@ class ShiftedClock(Clock):
         self.shift_seconds = 60 + second - super().now() % 60
 
 
+@pytest.mark.slow
 def test_it_waits_when_the_server_asks_to(tmp_path: Path, folder: Path) -> None:
     data_dir = tmp_path / "data"
     headers = authorization(make_key(data_dir, "--verified"))

@@ -158,6 +158,7 @@ def test_an_image_that_goes_meanwhile_is_not_found(
     assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("go", PURGING)
 def test_an_image_that_goes_before_its_turn_comes_is_not_found(
     start: ApiFactory, caplog: pytest.LogCaptureFixture, go: Callable[[Api, dict[str, str], str], None]
@@ -178,6 +179,7 @@ def test_an_image_that_goes_before_its_turn_comes_is_not_found(
     assert not [record.getMessage() for record in caplog.records if record.levelno >= logging.ERROR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("go", [delete_and_sweep, purge_by_command])
 def test_an_image_that_goes_before_its_intermediates_are_finished_leaves_none(
     start: ApiFactory, go: Callable[[Api, dict[str, str], str], None]
@@ -208,6 +210,7 @@ def test_a_worker_that_is_killed_before_the_intermediates_are_finished(api: Api)
     assert victim not in runtime_of(api).pool.pids
 
 
+@pytest.mark.slow
 def test_a_worker_that_hangs_after_its_answer_is_replaced(start: ApiFactory) -> None:
     api = start(imaging={"transform_deadline_seconds": 2})
     stem = put(api, slow_to_reduce(), api.new_key())
@@ -240,6 +243,7 @@ def test_a_server_that_stops_meanwhile_does_not_wait_for_ever(tmp_path: Path) ->
         assert open_image(server.get(path).content).height == 320
 
 
+@pytest.mark.slow
 def test_a_stop_in_the_middle_leaves_nothing_in_the_way(start: ApiFactory) -> None:
     api = start()
     stem = put(api, slow_to_reduce(), api.new_key())

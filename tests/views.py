@@ -1,7 +1,6 @@
 """Views of images in tests: what is kept from uploads and of views, and what an answer can have been made from."""
 
 import hashlib
-import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -11,20 +10,12 @@ import pyvips
 from conftest import Api
 from images import open_image
 from library import blob_path
+from running import until
 
 from imgpro_lite.runtime import Runtime
 
 WAIT_SECONDS = 20  # for what happens within a second; only a hanging test waits so long
 INTERMEDIATES = {640, 1080}
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    """What the condition gives once it is true."""
-    deadline = time.monotonic() + WAIT_SECONDS
-    while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.002)
-    return value
 
 
 def runtime_of(api: Api) -> Runtime:
