@@ -79,6 +79,7 @@ def test_animations_stay_animated(pool: BlockingPool, source: str, target: str, 
         assert colour[:3] == pytest.approx(original.getpoint(5, frame * 40 + 5)[:3], abs=12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", ["gif", "webp"])
 @pytest.mark.parametrize("short_edge_px", [None, 40])
 @pytest.mark.parametrize(

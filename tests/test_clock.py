@@ -92,6 +92,7 @@ def test_a_window_begins_at_its_second(start: ApiFactory, limit: str, begins_at:
 JUMPS = [-1, -HOUR, -DAY, -YEAR, -50 * YEAR, HOUR, DAY, YEAR, 20 * YEAR]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("jump", JUMPS)
 def test_whatever_the_clock_does_requests_are_answered(api: Api, jump: int) -> None:
     headers = owner(api, "--plan", "pro")

@@ -164,6 +164,7 @@ def test_palette(pool: BlockingPool, photo: pyvips.Image, format_: str) -> None:
     check_variants(pool, save_by_pillow(picture, format_), shown)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format_", "options"),
     [("jpg", {"Q": 95}), ("png", {}), ("webp", {"Q": 95}), ("tif", {}), ("tif", {"miniswhite": True}), ("avif", {})],

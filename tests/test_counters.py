@@ -251,6 +251,7 @@ class Load:
             self.deleted.append(shown["src"])
 
 
+@pytest.mark.slow
 def test_a_server_that_is_killed_under_load(tmp_path: Path) -> None:
     headers = authorization(make_key(tmp_path / "data", "--verified"))
     kept: dict[str, bytes] = {}

@@ -100,6 +100,7 @@ def test_it_tells_the_protections(healthy: dict[str, Any]) -> None:
     assert {"name": "no core dumps", "in_force": True, "advice": ""} in healthy["protections"]
 
 
+@pytest.mark.slow
 def test_the_limits_are_those_of_the_settings(tmp_path: Path) -> None:
     config = tmp_path / "imgpro.toml"
     config.write_text("[imaging]\nworkers = 3\nworker_memory_mb = 590\nmax_megapixels = 70\n")

@@ -147,6 +147,7 @@ def test_a_large_gif_that_does_not_move(shared: Api) -> None:
 # --- as good as from the original
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["jpeg", "png", "webp"])
 def test_a_variant_is_as_good_as_one_from_the_original(start: ApiFactory, format_: str) -> None:
     content = make_photograph(format_)

@@ -119,6 +119,7 @@ def test_switched_off(start: ApiFactory) -> None:
 # --- lost or damaged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["cut", "empty", "noise", "zeros", "missing", "no folder"])
 def test_one_that_is_of_no_use_is_replaced_by_the_original(api: Api, damage: str) -> None:
     stem = put(api, PICTURE)

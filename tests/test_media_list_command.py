@@ -94,6 +94,7 @@ def test_no_images(api: Api) -> None:
     assert "SHA-256" in run_media(api.data_dir, "list")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("option", ["--email", "--namespace"])
 @pytest.mark.parametrize("text", ["", "%", "'; --", "\udcff"])
 def test_a_filter_that_nothing_can_match(api: Api, option: str, text: str) -> None:

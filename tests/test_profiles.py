@@ -78,6 +78,7 @@ def test_a_profile_that_does_not_fit_is_ignored(pool: BlockingPool) -> None:
     assert difference(to_rgb(pool.transform(pixels.write_to_buffer(".tif"), "png")), make_pixels(90, 60)) < TOLERANCE
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(("profile", "depth"), [(SMALL, 8), (SMALL, 16), (LONG, 8), (LONG, 16), (LINEAR, 16)])
 def test_a_wide_profile_is_small(

@@ -75,6 +75,7 @@ def test_a_client_that_hangs_up_while_it_is_refused(api: Api) -> None:
     assert api.upload(PICTURE).status_code == 201
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("path", "begin"), [("/v1/upload", BODY[:-20]), ("/v1/keys", b'{"email"')])
 @pytest.mark.parametrize("length", [(b"transfer-encoding", b"chunked"), (b"content-length", b"1000")])
 def test_a_client_that_falls_silent(start: ApiFactory, path: str, begin: bytes, length: tuple[bytes, bytes]) -> None:

@@ -138,6 +138,7 @@ def test_a_leaked_secret_is_forgotten_at_once(api: Api) -> None:
     assert len(list_ids(api, headers, limit=1)) == 2
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("content", [b"", b"x retired soon\n", b"\xff\xfe \x00\n", None])
 def test_a_file_that_breaks_changes_nothing_for_the_running_server(api: Api, content: bytes | None) -> None:
     link = links_of(api).sign(UPGRADE, PAYLOAD)

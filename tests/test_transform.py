@@ -40,6 +40,7 @@ def pool(tmp_path_factory: pytest.TempPathFactory) -> Iterator[BlockingPool]:
 # --- formats
 
 
+@pytest.mark.slow
 @needs_real_images
 @pytest.mark.parametrize(
     "name",
@@ -176,6 +177,7 @@ def test_true_colour_gets_no_palette(pool: BlockingPool) -> None:
 # --- SVG
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize(
     ("short_edge_px", "size"), [(None, (60, 40)), (20, (30, 20)), (320, (480, 320)), (1080, (1620, 1080))]

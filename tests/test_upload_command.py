@@ -144,6 +144,7 @@ def test_the_local_server_is_the_one_of_the_configuration(server: Running, key: 
     assert len(images_of(server, key)) == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("address", ["localhost:4647", "ftp://localhost", "//x", "http://", "http://host:abc"])
 def test_an_address_that_is_none(tmp_path: Path, folder: Path, address: str) -> None:
     ended = run(tmp_path, "upload", str(folder / "a.png"), "--server", address)
@@ -152,6 +153,7 @@ def test_an_address_that_is_none(tmp_path: Path, folder: Path, address: str) -> 
     assert ended.stderr.startswith("imgpro-lite: ")
 
 
+@pytest.mark.slow
 def test_a_server_that_cannot_be_reached(tmp_path: Path, folder: Path) -> None:
     ended = run(tmp_path, "upload", str(folder / "a.png"), "--server", "http://127.0.0.1:9", "--key", "k")
     assert (ended.returncode, ended.stdout) == (1, "")

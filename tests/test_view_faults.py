@@ -223,6 +223,7 @@ def test_a_worker_that_hangs_after_its_answer_is_replaced(start: ApiFactory) -> 
     until(lambda: hanging not in runtime_of(api).pool.pids)
 
 
+@pytest.mark.slow
 def test_a_server_that_stops_meanwhile_does_not_wait_for_ever(tmp_path: Path) -> None:
     with servers(tmp_path) as start:
         server: Running = start(config="[server]\nshutdown_seconds = 1\n[limits]\nanonymous_file_mb = 70\n")

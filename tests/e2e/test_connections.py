@@ -51,6 +51,7 @@ def endless(opening: bytes) -> Iterator[bytes]:
         yield chunk(b"\0" * 65_536)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "opening",
     [form(make_image("jpeg", 60, 40)).removesuffix(f"\r\n--{BOUNDARY}--\r\n".encode()), form(b"")],
@@ -146,7 +147,9 @@ def test_a_client_that_goes_away_takes_nothing_along(serve: Start) -> None:
         answers = [other.result(WAIT_SECONDS) for other in others]
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
-    assert len(files_in(server.data_dir / "cache")) == 1
+    # The draft, and by now perhaps what it is replaced by.
+    made = [path.name for path in files_in(server.data_dir / "cache") if not path.name.endswith(".tmp")]
+    assert len({name.partition("-e")[0] for name in made}) == 1
 
 
 def test_a_client_that_goes_away_while_uploading_leaves_nothing(serve: Start) -> None:
@@ -192,6 +195,7 @@ def test_odd_requests_are_refused_and_do_no_harm(shared: Running, lines: list[st
     assert shared.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("log", ['level = "info"', 'level = "debug"\nformat = "json"'])
 def test_secrets_are_neither_in_the_log_nor_on_the_disk(serve: Start, log: str) -> None:
     server = serve(config=f"[log]\n{log}\n")

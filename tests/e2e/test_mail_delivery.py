@@ -50,6 +50,7 @@ def test_a_protected_connection(serve: Start, monkeypatch: pytest.MonkeyPatch, t
     assert server.end() == 0
 
 
+@pytest.mark.slow
 def test_no_mail_is_lost_by_kill_9(serve: Start) -> None:
     """It is killed while mail is on its way. Each that was killed in between may come twice."""
     emails = set()

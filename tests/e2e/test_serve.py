@@ -210,6 +210,7 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("config", "says"),
     [
@@ -230,6 +231,7 @@ def test_a_configuration_that_cannot_be_used(tmp_path: Path, config: str | None,
     assert not (tmp_path / "data").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("args", [("--port", "x"), ("--config", "no-such-file.toml"), ("--nonsense",)])
 def test_a_wrong_command_line(tmp_path: Path, args: tuple[str, ...]) -> None:
     ended = run(tmp_path, "serve", *args)
@@ -254,6 +256,7 @@ def in_the_way(name: str) -> Callable[[Path], None]:
     return put
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("prepare", "says"),
     [
