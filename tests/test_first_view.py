@@ -199,6 +199,7 @@ def test_sizes_are_those_of_the_original(shared: Api, width: int, height: int, e
         assert (picture.width, picture.height) == dimensions, size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format_", "orientation"), [("JPEG", 3), ("JPEG", 5), ("JPEG", 6), ("PNG", 6), ("WEBP", 7), ("TIFF", 8)]
 )

@@ -208,6 +208,7 @@ def test_their_size_is_bounded(start: ApiFactory) -> None:
     assert kept_bytes(api) <= 2 * MB
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("way", ["sweep", "purge", "block"])
 def test_they_go_with_the_last_image_that_has_the_bytes(start: ApiFactory, way: str) -> None:
     api = start(storage={"grace_days": 0})

@@ -107,6 +107,7 @@ def test_a_body_without_length_is_read_to_the_limit(start: ApiFactory) -> None:
     assert nothing_is_stored(api)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("beginning", [b"", b"--cut-here\r\n"])
 def test_a_body_that_never_becomes_a_form_is_not_read_for_ever(shared: Api, beginning: bytes) -> None:
     def body() -> Iterator[bytes]:

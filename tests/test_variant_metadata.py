@@ -118,6 +118,7 @@ def test_no_metadata_is_left(pool: BlockingPool, source: str, short_edge_px: int
         ] == []
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(shutil.which("exiftool") is None, reason="exiftool is not here")
 @pytest.mark.parametrize("source", SOURCES)
 def test_exiftool_finds_nothing(pool: BlockingPool, source: str, tmp_path: Path) -> None:

@@ -134,20 +134,22 @@ def expire(api: Api, _key: dict[str, str], _media_id: str) -> None:
     api.clock.advance(days=1)
 
 
-GOING = [delete, delete_and_sweep, purge_by_command, block_by_command, expire]
+OTHERS = [delete_and_sweep, block_by_command]
 PURGING = [delete_and_sweep, purge_by_command, block_by_command]
 
 
-@pytest.mark.parametrize(("go", "size"), [*[(go, "?size=l") for go in GOING], (delete, ""), (purge_by_command, "")])
+@pytest.mark.parametrize(
+    "go", [delete, purge_by_command, expire, *[pytest.param(go, marks=pytest.mark.slow) for go in OTHERS]]
+)
 def test_an_image_that_goes_meanwhile_is_not_found(
-    start: ApiFactory, caplog: pytest.LogCaptureFixture, size: str, go: Callable[[Api, dict[str, str], str], None]
+    start: ApiFactory, caplog: pytest.LogCaptureFixture, go: Callable[[Api, dict[str, str], str], None]
 ) -> None:
     api = start(storage={"grace_days": 0})
     key = owner(api)
     stem = put(api, make_image("jpeg", 4500, 3000), key, ttl="3600")
     wait_until_prepared(api)
     with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{stem}.avif{size}")
+        asked = begin(api, threads, f"{stem}.avif")
         go(api, key, id_of(stem))
         answer = asked.result(WAIT_SECONDS)
     check_refusal(answer, 404, "not_found")

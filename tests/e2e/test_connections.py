@@ -92,6 +92,7 @@ def test_who_asks_before_sending_may_go_on(shared: Running) -> None:
     assert (status, shown["width"]) == (201, 40)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("framing", ["chunked", "length"])
 def test_a_body_that_stands_still_is_given_up(serve: Start, framing: str) -> None:
     server = serve(config="[server]\nbody_idle_seconds = 1\n")
