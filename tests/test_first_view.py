@@ -78,6 +78,7 @@ def resized(image: pyvips.Image, like: pyvips.Image) -> pyvips.Image:
 # --- which uploads
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("format_", "size", "alpha", "edges", "kept_as"),
     [
@@ -181,6 +182,7 @@ def test_lossless_variants_of_photographs_show_nothing_of_jpeg(shared: Api) -> N
     assert difference(variant, resized(open_image(content), variant)) < 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("width", "height", "expected"),
     [

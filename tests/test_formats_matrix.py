@@ -68,6 +68,7 @@ def test_every_format_into_every_other(
         assert colour_difference(variant, expected) < MOST_COLOUR_DIFFERENCE, target
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 @pytest.mark.parametrize("short_edge_px", [None, 80, 320])
 def test_svg_into_every_other(pool: BlockingPool, target: Format, short_edge_px: int | None) -> None:

@@ -83,6 +83,7 @@ def test_a_second_verified_key_joins_the_team_of_its_address(api: Api) -> None:
     assert api.client.get(f"/v1/media/{private['id']}", headers=authorization(made)).status_code == 200
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("options", "told"),
     [

@@ -81,6 +81,7 @@ def test_a_protected_connection_with_a_login(
     assert queue(api) == []
 
 
+@pytest.mark.slow
 def test_100_mails_one_connection_at_a_time(start: ApiFactory, server: MailServer) -> None:
     api = start(mail=server.settings(), limits={"keys_per_ip_per_hour": 0})
     emails = [f"dev{number}@example.com" for number in range(100)]

@@ -55,6 +55,7 @@ def test_every_page_size_gives_the_whole_list_once(shared: Api, query: dict[str,
         assert list_ids(shared, headers, limit=limit, **query) == whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("query", WALKS)
 def test_changes_between_pages_repeat_and_skip_nothing(shared: Api, query: dict[str, Any]) -> None:
     headers = somebody(shared)

@@ -246,6 +246,7 @@ def test_below_the_free_space_mark_bytes_go_at_once(start: ApiFactory) -> None:
     check_files(api.data_dir)
 
 
+@pytest.mark.slow
 def test_an_upload_of_bytes_that_are_being_swept(start: ApiFactory) -> None:
     """Hundreds of times, at every moment of a sweep: an image that was accepted has its bytes."""
     api = start(storage={"grace_days": 0})

@@ -161,6 +161,7 @@ def test_a_truncated_file(shared: Api, format_: Format, percent: int) -> None:
     check_refusal(answer, 400, "unsupported_format")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", list(Format))
 def test_flipped_bits(shared: Api, format_: Format) -> None:
     chance = random.Random(str(format_))

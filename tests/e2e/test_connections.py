@@ -73,6 +73,7 @@ def test_an_endless_upload_is_cut_off(serve: Start, opening: bytes) -> None:
     assert server.upload(make_image("jpeg", 60, 40)).status_code == 201
 
 
+@pytest.mark.slow
 def test_who_asks_before_sending_too_much_is_told_so_at_once(serve: Start) -> None:
     server = serve(config=SMALL_FILES)
     connection = server.connect()

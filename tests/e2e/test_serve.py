@@ -66,6 +66,7 @@ def test_the_installed_command_is_the_module() -> None:
     assert "imgpro-lite" in texts.pop()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_quiet_server_ends_cleanly(serve: Start, number: int) -> None:
     server = serve()
@@ -108,6 +109,7 @@ def test_a_server_that_is_told_to_stop_finishes_what_is_in_flight(serve: Start) 
     assert count_rows(server) == 4
 
 
+@pytest.mark.slow
 def test_a_client_that_never_ends_does_not_keep_a_server_from_stopping(serve: Start) -> None:
     server = serve(config="[server]\nshutdown_seconds = 1\n")
     workers = server.workers()
