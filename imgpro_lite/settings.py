@@ -152,7 +152,7 @@ class ImagingSettings(Section):
     refine_avif: bool = Field(
         True,
         description="Make AVIF in sizes s, m and l quickly for its first view, and once more in the background, a "
-        "quarter smaller.",
+        "tenth smaller.",
     )
     avif_quality: Quality = Field(55, description="Quality of AVIF variants, 1 to 100 (its scale is not JPEG's).")
 
