@@ -11,12 +11,15 @@
     │   └── RegistrationClosed 403 registration_closed
     ├── NotFound              404 not_found
     ├── MethodNotAllowed      405 method_not_allowed
+    ├── RequestTimeout        408 request_timeout      it did not arrive in time
     ├── Duplicate             409 duplicate
     ├── QuotaExceeded         413 quota_exceeded
+    ├── UriTooLong            414 uri_too_long
     ├── RangeNotSatisfiable   416 range_not_satisfiable
     ├── ValidationFailed      422 validation_error
     ├── TransformFailed       422 transform_failed
     ├── RateLimited           429 rate_limited
+    ├── HeaderTooLarge        431 header_too_large
     ├── InternalError         500 internal_error
     ├── Overloaded            503 overloaded
     └── StorageFull           503 storage_full
@@ -147,6 +150,16 @@ class MethodNotAllowed(ImgProError):
     status = 405
 
 
+class RequestTimeout(ImgProError):
+    """The request did not arrive in time; its connection is closed."""
+
+    code = "request_timeout"
+    status = 408
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message, headers={"Connection": "close"})
+
+
 class Duplicate(ImgProError):
     """The `external_id` belongs to another image of the team, `media`. The answer shows that image too."""
 
@@ -173,6 +186,13 @@ class QuotaExceeded(ImgProError):
 
     code = "quota_exceeded"
     status = 413
+
+
+class UriTooLong(ImgProError):
+    """The address has more bytes than any of ours."""
+
+    code = "uri_too_long"
+    status = 414
 
 
 class ValidationFailed(ImgProError):
@@ -206,6 +226,13 @@ class RateLimited(ImgProError):
             action=Action("wait", seconds=retry_after_seconds),
             headers={"Retry-After": str(retry_after_seconds)},
         )
+
+
+class HeaderTooLarge(ImgProError):
+    """The headers are too many or too long."""
+
+    code = "header_too_large"
+    status = 431
 
 
 class InternalError(ImgProError):

@@ -8,10 +8,14 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
+from functools import partial
+from typing import cast
 
 import uvicorn
 
 from imgpro_lite.app import create_app
+from imgpro_lite.connections.census import open_census
+from imgpro_lite.connections.protocol import Connection, Door
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
 
@@ -19,6 +23,9 @@ log = logging.getLogger("imgpro_lite.server")
 
 BACKLOG = 1024  # connections that wait to be accepted while the server is busy for a moment
 KEEP_ALIVE_SECONDS = 75  # nginx's default; longer than the 60 that most proxies keep idle connections for
+
+# uvicorn ticks ten times a second; looking at 1,000 connections takes 0.5 ms.
+TICKS_PER_CHECK = 5
 
 
 def bind(host: str, port: int) -> list[socket.socket]:
@@ -63,8 +70,10 @@ def with_real_port(settings: Settings, port: int) -> Settings:
 async def serve(settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
     """Answer requests until SIGTERM or SIGINT, then let those in flight finish. Raises OperatorError at the start."""
     app = create_app(settings)
+    door = Door(open_census(settings.server), settings.server.header_seconds, settings.server.reading_seconds)
     config = uvicorn.Config(
         app,
+        http=cast("type[asyncio.Protocol]", partial(Connection, door)),
         lifespan="off",  # run below, where a failure can be told in words
         log_config=None,
         access_log=False,  # RequestLog writes the request's line
@@ -87,7 +96,7 @@ async def serve(settings: Settings, sockets: list[socket.socket], on_ready: Call
 
 
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it listens."""
+    """uvicorn's server, which tells when it listens, and closes the connections of clients that are too slow."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -96,6 +105,13 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+
+    async def on_tick(self, counter: int) -> bool:
+        if counter % TICKS_PER_CHECK == 0:
+            now = asyncio.get_running_loop().time()
+            for connection in list(self.server_state.connections):
+                cast("Connection", connection).end_if_overdue(now)
+        return await super().on_tick(counter)
 
 
 def run(settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:

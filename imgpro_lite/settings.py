@@ -60,8 +60,31 @@ class ServerSettings(Section):
     )
     contact: EmailAddress = Field("", description="E-mail address of the operator, shown to people who need help.")
     registration_closed: bool = Field(False, description="Refuse new API keys made through the API.")
-    body_idle_seconds: int = Field(
-        20, ge=1, description="Seconds that a request body may stand still before the request is given up."
+    header_seconds: float = Field(
+        10.0, gt=0, le=600, description="Seconds that the headers of a request may take to arrive."
+    )
+    body_idle_seconds: float = Field(
+        20.0, gt=0, le=600, description="Seconds that a request body may stand still before the request is given up."
+    )
+    body_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=600,
+        description="Seconds over which a request body must arrive at 1 KB a second on average, again and again.",
+    )
+    reading_seconds: float = Field(
+        30.0,
+        gt=0,
+        le=600,
+        description="Seconds over which a client must take 1 KB a second on average of an answer that waits for it.",
+    )
+    max_connections: int = Field(
+        1000, ge=1, le=100_000, description="Connections at a time; more are told that the server is busy."
+    )
+    max_connections_per_address: Count = Field(
+        0,
+        description="Connections at a time from one address, except this machine and trusted proxies. "
+        "0: a quarter of max_connections.",
     )
     shutdown_seconds: int = Field(30, ge=0, description="Seconds that requests in flight get to finish after SIGTERM.")
 

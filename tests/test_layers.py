@@ -39,7 +39,7 @@ LAYERS: dict[str, set[str]] = {
     "runtime": {"runtime"},
     "services": {"services"},
     "web": {"web"},
-    "app": {"app", "server"},
+    "app": {"app", "connections", "server"},
     "top": {"__main__", "cli", "config", "config_problems", "settings_docs"},
 }
 RANKS = {component: rank for rank, components in enumerate(LAYERS.values()) for component in components}

@@ -8,7 +8,7 @@ from typing import Any
 
 from starlette.requests import Request
 
-from imgpro_lite.errors import BadRequest, Unauthorized
+from imgpro_lite.errors import BadRequest, RequestTimeout, Unauthorized
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts
@@ -16,9 +16,8 @@ from imgpro_lite.strict_json import parse_json
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
 
-# A body may be slow, but not so slow that it only holds the connection: less than this on average after half a minute.
+# A body may be slow, but not so slow that it only holds the connection.
 MIN_BODY_BYTES_PER_SECOND = 1024
-SLOW_BODY_SECONDS = 30
 
 # One customer gets at least a /64 (RFC 6177), so limits count networks of that size and not single addresses.
 IPV6_PREFIX_BITS = 64
@@ -64,7 +63,7 @@ def client_address(request: Request, rt: Runtime) -> str:
     address = request.client.host if request.client else ""
     hops = [hop for line in request.headers.getlist("x-forwarded-for") for hop in line.split(",")]
     while hops and _is_trusted(address, rt):
-        forwarded = _parse_address(_without_port(hops.pop().strip()))
+        forwarded = parse_address(_without_port(hops.pop().strip()))
         if forwarded is None:
             break
         address = str(forwarded)
@@ -72,7 +71,7 @@ def client_address(request: Request, rt: Runtime) -> str:
 
 
 def _is_trusted(address: str, rt: Runtime) -> bool:
-    parsed = _parse_address(address)
+    parsed = parse_address(address)
     return parsed is not None and any(parsed in network for network in rt.settings.server.trusted_proxies)
 
 
@@ -83,8 +82,8 @@ def _without_port(hop: str) -> str:
     return hop.partition(":")[0] if hop.count(":") == 1 else hop
 
 
-def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
-    """An address; an IPv4 one that was mapped into IPv6 is IPv4 again."""
+def parse_address(text: str) -> IPv4Address | IPv6Address | None:
+    """An address, or None; an IPv4 one that was mapped into IPv6 is IPv4 again."""
     try:
         address = ip_address(text.strip())
     except ValueError:
@@ -94,7 +93,7 @@ def _parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 def rate_subject(address: str) -> str:
     """What rate limits count: an IPv4 address, or the network of an IPv6 one."""
-    parsed = _parse_address(address)
+    parsed = parse_address(address)
     if isinstance(parsed, IPv6Address):
         return str(ip_network((parsed, IPV6_PREFIX_BITS), strict=False))
     return str(parsed) if parsed else address
@@ -140,22 +139,24 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
-    """The body as it arrives. Raises BadRequest when it stands still, ClientDisconnect when the client has gone."""
-    idle_seconds = runtime(request).settings.server.body_idle_seconds
+    """The body as it arrives. Raises RequestTimeout when it stands still or crawls, ClientDisconnect when the client
+    has gone."""
+    limits = runtime(request).settings.server
     stream = request.stream()
-    started_at, received_bytes = time.monotonic(), 0
+    window_began_at, window_bytes = time.monotonic(), 0
     while True:
         try:
-            async with asyncio.timeout(idle_seconds):
+            async with asyncio.timeout(limits.body_idle_seconds):
                 chunk = await anext(stream)
         except StopAsyncIteration:
             return
         except TimeoutError:
-            message = f"No data arrived for {idle_seconds} seconds, so the request was given up."
-            raise BadRequest(message, headers={"Connection": "close"}) from None
-        received_bytes += len(chunk)
-        elapsed_seconds = time.monotonic() - started_at
-        if elapsed_seconds > SLOW_BODY_SECONDS and received_bytes < MIN_BODY_BYTES_PER_SECOND * elapsed_seconds:
-            message = "The body arrived too slowly, so the request was given up."
-            raise BadRequest(message, headers={"Connection": "close"})
+            message = f"No data arrived for {limits.body_idle_seconds:g} seconds, so the request was given up."
+            raise RequestTimeout(message) from None
+        window_bytes += len(chunk)
+        window_seconds = time.monotonic() - window_began_at
+        if window_seconds >= limits.body_seconds:
+            if window_bytes < MIN_BODY_BYTES_PER_SECOND * window_seconds:
+                raise RequestTimeout("The body arrived too slowly, so the request was given up.")
+            window_began_at, window_bytes = time.monotonic(), 0
         yield chunk
