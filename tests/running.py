@@ -194,6 +194,18 @@ class Connection:
             received += data
         return received
 
+    def ends_by_reset(self) -> bool:
+        """Read what still comes; whether the server broke it off."""
+        try:
+            self.read_to_end()
+        except ConnectionResetError:
+            return True
+        return False
+
+    def set_receive_buffer(self, size_bytes: int) -> None:
+        """How much may wait here to be read."""
+        self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size_bytes)
+
     def set_timeout(self, seconds: float) -> None:
         """How long to wait for the next bytes."""
         self._sock.settimeout(seconds)

@@ -1,5 +1,6 @@
 """Requests that are odd as a whole: targets, credentials, and clients that go away or fall silent in the middle."""
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -75,13 +76,29 @@ def test_a_client_that_hangs_up_while_it_is_refused(api: Api) -> None:
     assert api.upload(PICTURE).status_code == 201
 
 
+def test_a_client_that_crawls(start: ApiFactory) -> None:
+    api = start(server={"body_seconds": 0.1})
+
+    def crawl() -> Iterator[bytes]:
+        yield BODY[:2_000] + b"\0" * 100_000  # being fast at first does not help
+        for _ in range(100):
+            time.sleep(0.06)
+            yield b"\0"
+
+    answer = send_raw(api, "/v1/upload", crawl(), CHUNKED)
+    check_refusal(answer, 408, "request_timeout")
+    assert answer.headers["connection"] == "close"
+    assert answer.chunks_taken < 100
+    assert nothing_is_stored(api)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("path", "begin"), [("/v1/upload", BODY[:-20]), ("/v1/keys", b'{"email"')])
 @pytest.mark.parametrize("length", [(b"transfer-encoding", b"chunked"), (b"content-length", b"1000")])
 def test_a_client_that_falls_silent(start: ApiFactory, path: str, begin: bytes, length: tuple[bytes, bytes]) -> None:
     api = start(server={"body_idle_seconds": 1})
     answer = send_raw(api, path, [begin, STANDS_STILL, b"late"], [(b"content-type", FORM.encode()), length])
-    check_refusal(answer, 400, "bad_request")
+    check_refusal(answer, 408, "request_timeout")
     assert answer.headers["connection"] == "close"
     assert answer.chunks_taken == 1  # given up, and not waited for once more
     assert nothing_is_stored(api)

@@ -8,7 +8,7 @@ it lets pass, and where a proxy in front might read something else than we do, i
 import re
 from collections.abc import Sequence
 
-from imgpro_lite.errors import BadRequest, HeaderTooLarge, ImgProError, UriTooLong
+from imgpro_lite.errors import BadRequest, HeaderTooLarge, UriTooLong
 
 # Our longest address, a signed link with a prefix, has 600 bytes; a batch by `?ids=` 1,600. As nginx's default.
 MAX_TARGET_BYTES = 8 * 1024
@@ -27,57 +27,44 @@ _HOST = re.compile(rb"(?:[A-Za-z0-9._~-]{1,255}|\[[0-9A-Fa-f:.]{2,45}\])(?::[0-9
 # A target that names a host too, as for a proxy; every server must take it (RFC 9112, 3.2.2).
 _ABSOLUTE = re.compile(rb"https?://([^/?#]*)/.*", re.IGNORECASE)
 
-_IS_CHECKED = frozenset({b"host", b"transfer-encoding"})
-
 Headers = Sequence[tuple[bytes, bytes]]
 
 
 def check_head(http_version: str, target: bytes, headers: Headers, received_bytes: int) -> None:
     """Raise UriTooLong, HeaderTooLarge or BadRequest for a head that is not served; header names are in lower case.
 
-    `received_bytes` is at least the length of the head; so that it is added up only where it may be too much.
+    `received_bytes` is at least the length of the head, so that it is added up only where it may be too much, or 0.
     """
-    check_size(len(target), len(headers))
-    if received_bytes > MAX_HEAD_BYTES:
-        check_size(len(target), len(headers), len(target) + sum(len(n) + len(v) + _LINE_BYTES for n, v in headers))
+    if received_bytes > MAX_HEAD_BYTES or not received_bytes:
+        received_bytes = len(target) + sum(len(name) + len(value) + _LINE_BYTES for name, value in headers)
+    check_size(len(target), len(headers), received_bytes)
     if http_version not in ("1.1", "1.0"):
         raise BadRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-    host = _check_fields(headers, http_version)
+    fields = dict(headers)
+    host = fields.get(b"host")
+    if host is None:
+        if http_version == "1.1":
+            raise BadRequest("The request has no Host header.")
+    elif not _HOST.fullmatch(host):
+        raise BadRequest("The Host header is not valid.")
+    if len(fields) != len(headers) and [name for name, _ in headers].count(b"host") > 1:
+        raise BadRequest("The request has more than one Host header.")
+    # Any other coding would reach the application still coded, and HTTP/1.0 knows none (RFC 9112, 6.1).
+    coding = fields.get(b"transfer-encoding")
+    if coding is not None and (coding.strip().lower() != b"chunked" or http_version == "1.0"):
+        raise BadRequest("The only Transfer-Encoding that is understood is chunked, with HTTP/1.1.")
     if not target.startswith(b"/"):
         _check_other_target(target, host)
 
 
-def check_size(target_bytes: int, headers: int, head_bytes: int = 0) -> None:
+def check_size(target_bytes: int, headers: int, head_bytes: int) -> None:
     """Raise UriTooLong or HeaderTooLarge for a head of such a size, also one that has not ended yet."""
-    error: ImgProError | None = None
     if target_bytes > MAX_TARGET_BYTES:
-        error = UriTooLong(f"The address exceeds the limit of {MAX_TARGET_BYTES // 1024} KB.")
-    elif headers > MAX_HEADERS:
-        error = HeaderTooLarge(f"The request has more than {MAX_HEADERS} headers.")
-    elif head_bytes > MAX_HEAD_BYTES:
-        error = HeaderTooLarge(f"The headers exceed the limit of {MAX_HEAD_BYTES // 1024} KB.")
-    if error:
-        raise error
-
-
-def _check_fields(headers: Headers, http_version: str) -> bytes | None:
-    """The host."""
-    host = None
-    for name, value in headers:
-        if name not in _IS_CHECKED:
-            continue
-        if name == b"host":
-            if host is not None:
-                raise BadRequest("The request has more than one Host header.")
-            if not _HOST.fullmatch(value):
-                raise BadRequest("The Host header is not valid.")
-            host = value
-        # Any other coding would reach the application still coded, and HTTP/1.0 knows none (RFC 9112, 6.1).
-        elif value.strip().lower() != b"chunked" or http_version == "1.0":
-            raise BadRequest("The only Transfer-Encoding that is understood is chunked, with HTTP/1.1.")
-    if host is None and http_version == "1.1":
-        raise BadRequest("The request has no Host header.")
-    return host
+        raise UriTooLong(f"The address exceeds the limit of {MAX_TARGET_BYTES // 1024} KB.")
+    if headers > MAX_HEADERS:
+        raise HeaderTooLarge(f"The request has more than {MAX_HEADERS} headers.")
+    if head_bytes > MAX_HEAD_BYTES:
+        raise HeaderTooLarge(f"The headers exceed the limit of {MAX_HEAD_BYTES // 1024} KB.")
 
 
 def _check_other_target(target: bytes, host: bytes | None) -> None:
@@ -87,3 +74,10 @@ def _check_other_target(target: bytes, host: bytes | None) -> None:
     absolute = _ABSOLUTE.fullmatch(target)
     if absolute is None or (host is not None and absolute[1].lower() != host.lower()):
         raise BadRequest("The address must be a path that begins with /.")
+
+
+def announces_body(headers: Headers) -> bool:
+    """Whether a body follows the head."""
+    return any(
+        name == b"transfer-encoding" or (name == b"content-length" and value.strip(b"0 \t")) for name, value in headers
+    )

@@ -10,7 +10,7 @@ from starlette.types import Receive, Scope, Send
 from imgpro_lite.web.conditions import Span
 
 # Read and sent at a time: large enough to keep a fast line busy, small enough for hundreds of slow clients at once.
-CHUNK_BYTES = 128 * 1024
+CHUNK_BYTES = 64 * 1024
 
 # A client on a fast line never makes the server wait, so after as much the others get their turn (0.2 ms each), and
 # somebody may notice that the client has gone.
