@@ -48,7 +48,7 @@ from imgpro_lite.web import api, cdn, health, library, pages
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
-from imgpro_lite.web.responses import render_error, render_http_exception
+from imgpro_lite.web.responses import render_error, render_http_exception, render_unexpected
 
 log = logging.getLogger("imgpro_lite.app")
 
@@ -128,6 +128,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
             HTTPException: render_http_exception,
             InvalidLink: pages.render_invalid_link,
             ExpiredLink: pages.render_expired_link,
+            Exception: render_unexpected,
         },
     )
     # A redirect would be built from the request's Host header (decision 2).

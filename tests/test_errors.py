@@ -214,6 +214,14 @@ def test_a_bug_is_told_to_the_operator_and_not_to_the_client(tmp_path: Path, cap
         assert client.get("/healthz").status_code == 200
 
 
+def test_a_bug_in_the_outermost_layer_is_told_the_same_way(tmp_path: Path) -> None:
+    with server_with_a_bug(tmp_path) as client:
+        client.app.state.runtime = None  # type: ignore[attr-defined]
+        answer = client.get(f"/ab1cd/{MEDIA_ID}.jpeg")
+    assert_refusal(answer, 500, "internal_error")
+    assert "NoneType" not in answer.text
+
+
 def test_no_header_of_a_request_changes_an_address(api: Api) -> None:
     forged = {
         "Host": "evil.com",

@@ -1,11 +1,13 @@
 """Rate limits: uploads without a key by hour and day, requests of one key, and whose address counts."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from commands import authorization, make_key
 from conftest import Api, ApiFactory
 from images import make_image
+from shared import serve
 from wire import check_refusal, client_at, nothing_is_stored
 
 PICTURE = make_image("png", 8, 6)
@@ -175,12 +177,36 @@ def test_forwarded_addresses_are_not_believed_from_anybody(api: Api) -> None:
         (["garbage"], "10.0.0.1"),
         (["198.51.100.7, garbage"], "10.0.0.1"),
         ([""], "10.0.0.1"),
+        (["unknown"], "10.0.0.1"),
+        (["_hidden"], "10.0.0.1"),
+        (["198.51.100.7:4711"], "198.51.100.7"),
+        (["[2001:db8::5]:4711"], "2001:db8::1"),
+        (["[2001:db8::5]"], "2001:db8::1"),
+        (["2001:db8::5%eth0"], "2001:db8::1"),
+        (["::ffff:10.9.9.9"], "10.9.9.9"),
+        (["198.51.100.7, ::ffff:10.9.9.9"], "198.51.100.7"),
+        (["198.51.100.7", "unknown", "10.9.9.9"], "10.9.9.9"),
+        (["198.51.100.7, 127.0.0.1"], "127.0.0.1"),  # this machine is no proxy unless the settings say so
+        (["999.1.1.1"], "10.0.0.1"),
     ],
 )
-def test_behind_a_trusted_proxy(start: ApiFactory, forwarded_for: list[str], client: str) -> None:
-    api = start(server={"trusted_proxies": ["10.0.0.0/8"]})
-    assert remaining(api, "10.0.0.1", *forwarded_for) == 19
-    assert remaining(api, client) == 18
+def test_behind_a_trusted_proxy(behind_proxy: Api, forwarded_for: list[str], client: str) -> None:
+    assert remaining(behind_proxy, "10.0.0.1", *forwarded_for) == 19
+    assert remaining(behind_proxy, client) == 18
+
+
+@pytest.fixture(scope="module")
+def proxied(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    limits = {"anonymous_uploads_per_hour": 20, "anonymous_uploads_per_day": 100}
+    with serve(tmp_path_factory.mktemp("proxied"), limits=limits, server={"trusted_proxies": ["10.0.0.0/8"]}) as api:
+        yield api
+
+
+@pytest.fixture
+def behind_proxy(proxied: Api) -> Api:
+    """A server behind a proxy, on a new day."""
+    proxied.clock.advance(days=1)
+    return proxied
 
 
 def test_a_peer_that_is_no_trusted_proxy_is_itself(start: ApiFactory) -> None:

@@ -10,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Match
 
+from imgpro_lite import ids
 from imgpro_lite.errors import Duplicate, ImgProError, InternalError, MethodNotAllowed, NotFound
 from imgpro_lite.services.limits import Standing
 from imgpro_lite.web.page_answer import error_page
@@ -117,6 +118,11 @@ async def render_error(request: Request, error: Exception) -> Response:
         body = present_fixed(rt, error.media, owner=True) | body
         body["media"] = present_media(rt, error.media, owner=True)
     return JsonAnswer(body, error.status, {**limit_headers(request), **error.headers})
+
+
+async def render_unexpected(request: Request, error: Exception) -> Response:
+    """What failed outside of the middleware that knows how to tell it; whoever calls the application logs it."""
+    return JsonAnswer(InternalError().body(), InternalError.status, {"X-Request-Id": ids.new_request_id()})
 
 
 async def render_http_exception(request: Request, error: Exception) -> Response:
