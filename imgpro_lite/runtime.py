@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from imgpro_lite.backlog import Backlog
+from imgpro_lite.byte_budget import ByteBudget
 from imgpro_lite.clock import Clock
 from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.imaging.pool import WorkerPool
@@ -13,7 +14,7 @@ from imgpro_lite.mail.composer import Composer
 from imgpro_lite.mail.sending import Sender
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
-from imgpro_lite.settings import ImagingSettings, Settings
+from imgpro_lite.settings import BYTES_PER_MB, ImagingSettings, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
@@ -26,6 +27,10 @@ class Allowances:
 
     anonymous_storage_bytes: int
     unverified_storage_bytes: int
+
+
+# The server is to stay below 250 MB whatever strangers send; it has 60 MB, and its connections may take 100.
+LARGE_BODIES_BYTES = 32 * BYTES_PER_MB
 
 
 @dataclass(frozen=True)
@@ -76,3 +81,5 @@ class Runtime:
     """Variants that are to be made again with more care, by name."""
     rate_windows: RateWindows
     in_flight: SingleFlight
+    large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(LARGE_BODIES_BYTES))
+    """What bodies that are read into memory may take together, beyond the beginning that each may have."""

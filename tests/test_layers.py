@@ -18,6 +18,7 @@ LAYERS: dict[str, set[str]] = {
         "imgpro_lite",
         "backlog",
         "bodies",
+        "byte_budget",
         "clock",
         "errors",
         "fields",

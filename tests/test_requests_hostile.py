@@ -12,6 +12,7 @@ from shared import serve
 from wire import FORM, HANGS_UP, STANDS_STILL, check_error_shape, check_refusal, form, nothing_is_stored, part, send_raw
 
 PICTURE = make_image("png", 8, 6)
+MB = 1024 * 1024
 BODY = form(part("tags", "a"), part("file", PICTURE, "a.png"))
 CHUNKED = [(b"content-type", FORM.encode()), (b"transfer-encoding", b"chunked")]
 _servers: list[Api] = []
@@ -74,6 +75,20 @@ def test_a_client_that_hangs_up_while_it_is_refused(api: Api) -> None:
     answer = send_raw(api, "/v1/upload", [HANGS_UP], headers)
     assert answer.status_code in (0, 401)
     assert api.upload(PICTURE).status_code == 201
+
+
+def test_large_bodies_share_their_memory(shared: Api) -> None:
+    budget = shared.client.app.state.runtime.large_bodies  # type: ignore[attr-defined]
+    small, large = [b'{"name": "a"}'], [b'{"name": "', *[b"a" * 50_000] * 4, b'"}']
+    taken = [MB for _ in range(100) if budget.take(MB)]  # by as many large bodies that are on their way
+    assert 1 < len(taken) < 100
+    assert budget.take(MB - 1) is False
+    check_refusal(send_raw(shared, "/v1/keys", large, []), 503, "overloaded")
+    check_refusal(send_raw(shared, "/v1/keys", small, []), 422, "validation_error")
+    budget.give_back(sum(taken))
+    for _ in range(len(taken) * 25):  # none of them keeps what it took
+        assert send_raw(shared, "/v1/keys", [*large[:4], HANGS_UP], []).status_code == 0
+    check_refusal(send_raw(shared, "/v1/keys", large, []), 422, "validation_error")
 
 
 def test_a_client_that_crawls(start: ApiFactory) -> None:

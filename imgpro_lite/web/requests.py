@@ -8,13 +8,18 @@ from typing import Any
 
 from starlette.requests import Request
 
-from imgpro_lite.errors import BadRequest, RequestTimeout, Unauthorized
+from imgpro_lite.errors import BadRequest, Overloaded, RequestTimeout, Unauthorized
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts
 from imgpro_lite.strict_json import parse_json
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
+
+# Every connection may have so much of a body in memory; ours end there: metadata has 16 KB, written with escapes 96.
+# Beyond that a body counts against what all large ones may take together, or 250 slow clients would take 250 MB.
+SMALL_BODY_BYTES = 100 * 1024
+RETRY_LARGE_BODY_SECONDS = 10  # an honest client has sent 1 MB by then
 
 # A body may be slow, but not so slow that it only holds the connection.
 MIN_BODY_BYTES_PER_SECOND = 1024
@@ -129,13 +134,21 @@ async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises BadRequest when it has more bytes."""
-    body = bytearray()
-    async for chunk in body_chunks(request):
-        body += chunk
-        if len(body) > max_bytes:
-            raise BadRequest(f"The body exceeds the limit of {max_bytes // 1024} KB.")
-    return bytes(body)
+    """The whole body. Raises BadRequest when it has more bytes, Overloaded when too many are large at the same time."""
+    budget = runtime(request).large_bodies
+    body, taken_bytes = bytearray(), 0
+    try:
+        async for chunk in body_chunks(request):
+            body += chunk
+            if len(body) > max_bytes:
+                raise BadRequest(f"The body exceeds the limit of {max_bytes // 1024} KB.")
+            if len(body) > SMALL_BODY_BYTES:
+                if not budget.take(len(chunk)):
+                    raise Overloaded(RETRY_LARGE_BODY_SECONDS)
+                taken_bytes += len(chunk)
+        return bytes(body)
+    finally:
+        budget.give_back(taken_bytes)
 
 
 async def body_chunks(request: Request) -> AsyncIterator[bytes]:
