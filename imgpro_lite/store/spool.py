@@ -9,13 +9,16 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpro_lite.byte_budget import ByteBudget
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import SNIFF_BYTES
 from imgpro_lite.store.files import sync_file
 
 # Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
-# 512 KiB about 1 ms. Two such buffers for each of 20 uploads at once are 20 MB.
+# 512 KiB about 1 ms. Two such buffers for each of 20 uploads at once are 20 MB. When more come at once than the budget
+# has room for, such as those of clients that only hold connections, they collect less and are a little slower.
 BATCH_BYTES = 512 * 1024
+CROWDED_BATCH_BYTES = 64 * 1024
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -37,11 +40,14 @@ class SpooledFile:
 
 
 class Spool:
-    """Takes the bytes of one file. One thread at a time writes and hashes while the next bytes arrive."""
+    """Takes the bytes of one file. One thread at a time writes and hashes while the next bytes arrive. `abandon` must
+    follow, which gives back to the budget."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, budget: ByteBudget) -> None:
         self._path = path
         self._descriptor = descriptor
+        self._budget = budget
+        self._budgeted_bytes = 2 * BATCH_BYTES if budget.take(2 * BATCH_BYTES) else 0
         self._hash = hashlib.sha256()
         self._batch = bytearray()
         self._writing: asyncio.Future[None] | None = None
@@ -57,7 +63,7 @@ class Spool:
 
     async def flush_if_needed(self) -> None:
         """Write a full batch, in the background. Raises StorageFull when an earlier one did not fit."""
-        if len(self._batch) >= BATCH_BYTES:
+        if len(self._batch) >= (BATCH_BYTES if self._budgeted_bytes else CROWDED_BATCH_BYTES):
             await self._start_writing()
 
     async def finish(self) -> SpooledFile:
@@ -68,6 +74,8 @@ class Spool:
 
     async def abandon(self) -> None:
         """Let a write that is under way end, before the descriptor is closed under it."""
+        self._budget.give_back(self._budgeted_bytes)
+        self._budgeted_bytes = 0
         if self._writing is not None:
             await asyncio.wait([self._writing])
 

@@ -16,7 +16,7 @@ from imgpro_lite.errors import FileTooLarge, MissingFile, ValidationFailed
 from imgpro_lite.settings import BYTES_PER_MB
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.spool import Spool, SpooledFile
-from imgpro_lite.web.requests import body_chunks
+from imgpro_lite.web.requests import body_chunks, runtime
 
 FILE_FIELD = "file"
 MAX_FIELDS = 100
@@ -51,7 +51,7 @@ async def receive_upload(
     Raises MissingFile, FileTooLarge, ValidationFailed, BadRequest, StorageFull.
     """
     with blobs.temporary() as (path, descriptor):
-        spool = Spool(path, descriptor)
+        spool = Spool(path, descriptor, runtime(request).large_bodies)
         try:
             reader = _FormReader(_boundary(request), spool)
             await _read(request, reader, spool, limit_bytes, check_size)
