@@ -12,7 +12,8 @@ from python_multipart.exceptions import FormParserError
 from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
-from imgpro_lite.errors import FileTooLarge, MissingFile, ValidationFailed
+from imgpro_lite.byte_budget import ByteBudget
+from imgpro_lite.errors import FileTooLarge, MissingFile, Overloaded, ValidationFailed
 from imgpro_lite.settings import BYTES_PER_MB
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.spool import Spool, SpooledFile
@@ -23,6 +24,12 @@ MAX_FIELDS = 100
 MAX_FIELD_BYTES = 64 * 1024
 MAX_FIELDS_BYTES = 128 * 1024  # of all fields together; metadata ends at 16 KB
 MAX_FIELD_NAME_CHARS = 200
+
+# Every form may have so much. Beyond that its fields count against what all large bodies may take together, because 900
+# slow clients with all that they may send took 290 MB.
+SMALL_FIELDS_BYTES = 32 * 1024
+RETRY_LARGE_FORM_SECONDS = 10
+
 # What boundaries and part headers may add to the file and the fields.
 OVERHEAD_BYTES = 64 * 1024
 
@@ -48,16 +55,17 @@ async def receive_upload(
 ) -> AsyncIterator[UploadForm]:
     """The form of an upload; its file is gone after the block unless it was adopted.
 
-    Raises MissingFile, FileTooLarge, ValidationFailed, BadRequest, StorageFull.
+    Raises MissingFile, FileTooLarge, ValidationFailed, RequestTimeout, StorageFull, Overloaded when too many are large.
     """
-    with blobs.temporary() as (path, descriptor):
-        spool = Spool(path, descriptor, runtime(request).large_bodies)
-        try:
-            reader = _FormReader(_boundary(request), spool)
-            await _read(request, reader, spool, limit_bytes, check_size)
-            yield await reader.finish()
-        finally:
-            await spool.abandon()
+    budget = runtime(request).large_bodies
+    async with contextlib.AsyncExitStack() as stack:
+        path, descriptor = stack.enter_context(blobs.temporary())
+        spool = Spool(path, descriptor, budget)
+        stack.push_async_callback(spool.abandon)
+        reader = _FormReader(_boundary(request), spool, budget)
+        stack.callback(reader.give_back)
+        await _read(request, reader, spool, limit_bytes, check_size)
+        yield await reader.finish()
 
 
 def _boundary(request: Request) -> bytes:
@@ -79,6 +87,7 @@ async def _read(request: Request, reader: "_FormReader", spool: Spool, limit_byt
     async for chunk in body_chunks(request):
         received_bytes += len(chunk)
         reader.write(chunk)
+        reader.keep_to_budget()
         if received_bytes - reader.fields_bytes > most_bytes:
             raise too_large
         check_size(spool.size_bytes, spool.head)
@@ -100,8 +109,10 @@ class _Part:
 class _FormReader:
     """Sorts the parts of a form into the file and the fields."""
 
-    def __init__(self, boundary: bytes, spool: Spool) -> None:
+    def __init__(self, boundary: bytes, spool: Spool, budget: ByteBudget) -> None:
         self._spool = spool
+        self._budget = budget
+        self._budgeted_bytes = 0
         self._part = _Part()
         self._fields: dict[str, str] = {}
         self._fields_bytes = 0
@@ -130,6 +141,18 @@ class _FormReader:
     def fields_bytes(self) -> int:
         """The text of all fields so far, as far as it is kept."""
         return self._fields_bytes + min(len(self._part.text), MAX_FIELD_BYTES)
+
+    def keep_to_budget(self) -> None:
+        """Raises Overloaded when this form is large and too many others are."""
+        if self.fields_bytes > SMALL_FIELDS_BYTES and not self._budgeted_bytes:
+            if not self._budget.take(MAX_FIELDS_BYTES):
+                raise Overloaded(RETRY_LARGE_FORM_SECONDS)
+            self._budgeted_bytes = MAX_FIELDS_BYTES
+
+    def give_back(self) -> None:
+        """The fields are no longer needed."""
+        self._budget.give_back(self._budgeted_bytes)
+        self._budgeted_bytes = 0
 
     def write(self, chunk: bytes) -> None:
         """Take the next bytes of the body. Raises MissingFile for what is no form, ValidationFailed."""

@@ -148,9 +148,6 @@ async def read_body(request: Request, max_bytes: int) -> bytes:
                 taken_bytes += len(chunk)
         return bytes(body)
     finally:
-        # A refusal holds this frame for as long as the rest of the body is waited for.
-        body.clear()
-        chunk = b""
         budget.give_back(taken_bytes)
 
 

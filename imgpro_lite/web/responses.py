@@ -2,6 +2,7 @@
 
 import logging
 import re
+import traceback
 from typing import Any
 
 from pydantic_core import to_json
@@ -106,9 +107,11 @@ async def render_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, ImgProError)
     if error.status >= 500 and not isinstance(error, InternalError):  # whoever raised that one has logged why
         # Being busy is no riddle: a flood that is refused must not cost more by its tracebacks.
-        traceback = error if error.__cause__ is not None else None
+        shown = error if error.__cause__ is not None else None
         extra = {"request_id": request.state.request_id}
-        log.warning("answered %s: %s", error.code, error.message, exc_info=traceback, extra=extra)
+        log.warning("answered %s: %s", error.code, error.message, exc_info=shown, extra=extra)
+    # The rest of a body may be waited for before the answer goes out; what was read so far must not stay in memory.
+    traceback.clear_frames(error.__traceback__)
     if getattr(request.state, "is_page", False):
         return error_page(request, error)
     body = error.body()
