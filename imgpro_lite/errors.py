@@ -24,7 +24,7 @@
 A message is read by strangers: it says what happened, which limit, and what to do, and nothing of the inside.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -246,3 +246,11 @@ class StorageFull(ImgProError):
 
 class OperatorError(Exception):
     """Something that only the operator can mend. The command line prints the message and exits, without a traceback."""
+
+
+class ConfigError(OperatorError):
+    """The configuration cannot be used. `problems` has a sentence for each reason, for the operator to read."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))

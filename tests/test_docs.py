@@ -87,7 +87,10 @@ def command_lines(command: click.Command, path: str) -> dict[str, list[str]]:
     """Every command below this one with its flags."""
     if isinstance(command, click.Group):
         lines: dict[str, list[str]] = {}
-        for name, child in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
             lines |= command_lines(child, f"{path} {name}")
         return lines
     flags = [flag for parameter in command.params if isinstance(parameter, click.Option) for flag in parameter.opts]

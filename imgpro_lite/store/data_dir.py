@@ -28,6 +28,10 @@ INTERMEDIATES_NAME = "intermediates"
 SECRET_NAME = "secret"  # noqa: S105 - the name of a file
 SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 
+# How soon a running server notices what a command did: how long after `media block` hot image bytes may still be sent.
+# One look costs 0.1 ms.
+FOLLOW_EVERY_SECONDS = 0.2
+
 
 @contextlib.contextmanager
 def hold_data_dir(path: Path) -> Iterator[Path]:
