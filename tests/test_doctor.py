@@ -127,6 +127,7 @@ def test_it_is_quiet_and_readable_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert list(temporary.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_it_works_beside_a_running_server(start: ApiFactory) -> None:
     api = start()
     result = CliRunner().invoke(cli, ["doctor", "--data-dir", str(api.data_dir)], catch_exceptions=False)
@@ -165,6 +166,7 @@ def test_what_is_wrong_is_shown_and_what_to_do(tmp_path: Path) -> None:
     assert "pip install" in lines[-1]
 
 
+@pytest.mark.slow
 def test_missing_protections_are_no_failure(tmp_path: Path) -> None:
     sabotage = "from imgpro_lite.imaging import sandbox; sandbox._enter_landlock = lambda libc: []"
     done = run_doctor_without(tmp_path, sabotage)
