@@ -24,6 +24,7 @@ _MODULES = {
     "secrets": "signing",
     "upload": "upload",
     "doctor": "doctor",
+    "fsck": "fsck",
 }
 
 

@@ -9,6 +9,7 @@ tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
 running       there while a server runs; one that finds it knows that the last one crashed
+set-aside/    what `fsck --repair` has moved out of the way
 """
 
 import contextlib
@@ -41,6 +42,25 @@ def hold_data_dir(path: Path) -> Iterator[Path]:
         lock = DirectoryLock(directory / "lock")
     try:
         yield directory
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def hold_if_stopped(directory: Path) -> Iterator[bool]:
+    """Keep servers from starting during the block; False, and nothing is held, when one is running."""
+    path = directory / "lock"
+    # Where no server ever ran there is no file, and a command that root runs must not be the one to make it.
+    if not path.exists():
+        yield True
+        return
+    try:
+        lock = DirectoryLock(path)
+    except OperatorError:
+        yield False
+        return
+    try:
+        yield True
     finally:
         lock.release()
 
