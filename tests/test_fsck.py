@@ -1,5 +1,6 @@
 """`imgpro-lite fsck`: every kind of damage is found, what can be put right is, and nothing is ever lost by it."""
 
+import os
 import shutil
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from checking import (
 from images import make_image
 from library import check_counts, check_files, connect, list_ids, owner, picture, run_media
 from shared import serve
+
+from imgpro_lite.services.fsck.checkup import Kind
 
 Damage = Callable[[Path], object]
 
@@ -176,6 +179,20 @@ def test_what_has_no_image_is_set_aside_and_never_removed(data_dir: Path) -> Non
     kept = {str(path.relative_to(aside)) for path in aside.rglob("*") if path.is_file()}
     assert kept == {*names, *(f"{name}.2" for name in names)}
     assert aside.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give files away")
+def test_what_root_has_left_is_given_back(data_dir: Path, sunset: Path) -> None:
+    everything = [data_dir, *data_dir.rglob("*")]
+    for path in everything:
+        os.chown(path, 65534, 65534)  # "nobody" nearly everywhere
+    for path in (sunset, sunset.parent, data_dir / "secret"):
+        os.chown(path, 0, 0)
+    a_file("blobs/.DS_Store")(data_dir)
+    assert kinds(check(data_dir)) == {"access", "stray"}
+    assert [problem.kind for problem in repair(data_dir)].count(Kind.ACCESS) == 3
+    aside = data_dir / "set-aside"
+    assert {path.stat().st_uid for path in (*everything, aside, aside / "blobs")} == {65534}
 
 
 def test_a_file_that_waits_for_the_sweep_is_no_problem(data_dir: Path, ids: dict[str, str]) -> None:

@@ -1,6 +1,7 @@
 """`imgpro-lite fsck`: whether everything that is stored is as it should be. Works beside a running server or alone."""
 
 import json
+import sqlite3
 import sys
 from collections import Counter
 from pathlib import Path
@@ -107,6 +108,8 @@ def _run(data_dir: Path, options: Options, outcome: "_Outcome") -> tuple[bool, C
         raise OperatorError(f"The database {path} is held by another program. Try again when it has ended.") from error
     except StorageFull as error:
         raise OperatorError("The disk is full; make room first.") from error
+    except sqlite3.DatabaseError as error:
+        raise OperatorError(f"The database {path} failed: {error}. What was repaired before stays repaired.") from error
     finally:
         conn.close()
 

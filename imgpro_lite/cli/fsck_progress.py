@@ -74,8 +74,8 @@ class _Lines(_Done):
         self._told_at = now
         left = ""
         if self.part:
-            left_seconds = (now - self._begun_at) * (1 - self.part) / self.part
-            left = f", about {left_seconds / 60:.0f} minutes left"
+            left_seconds = int((now - self._begun_at) * (1 - self.part) / self.part)
+            left = f", about {left_seconds // 60}:{left_seconds % 60:02} minutes left"
         click.echo(f"{self.title}: {self.text}{left}", err=True)
 
 

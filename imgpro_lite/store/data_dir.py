@@ -15,9 +15,12 @@ set-aside/    what `fsck --repair` has moved out of the way
 import contextlib
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.links import Secret
@@ -88,6 +91,26 @@ def mark_running(directory: Path) -> Iterator[bool]:
 def is_running(directory: Path) -> bool:
     """Whether a server seems to be running on the directory; also true after one has crashed."""
     return (directory / "running").exists()
+
+
+class Exposed(NamedTuple):
+    """What other users of the machine may read, and the mode with which they may not."""
+
+    path: Path
+    mode: int
+    private_mode: int
+
+
+def list_exposed(directory: Path) -> list[Exposed]:
+    """The directory, when anybody may look into it, and the secret, when even only its group may. Windows has no modes.
+
+    A group may be let in: a web server that sends the files, for example.
+    """
+    if sys.platform == "win32":
+        return []
+    unwanted = {directory: stat.S_IRWXO, directory / SECRET_NAME: stat.S_IRWXG | stat.S_IRWXO}
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in unwanted if path.exists()}
+    return [Exposed(path, mode, mode & ~unwanted[path]) for path, mode in modes.items() if mode & unwanted[path]]
 
 
 def load_secrets(directory: Path) -> list[Secret]:

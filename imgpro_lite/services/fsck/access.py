@@ -1,15 +1,12 @@
 """Whom the data belongs to, and who else may read it."""
 
 import os
-import stat
 import sys
 from pathlib import Path
 
 from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem, give_to_owner
-from imgpro_lite.store.data_dir import SECRET_NAME
+from imgpro_lite.store.data_dir import list_exposed
 
-OTHERS = stat.S_IRWXO
-GROUP_AND_OTHERS = stat.S_IRWXG | stat.S_IRWXO
 # Renamed from one to the other, so they must be real directories of one file system.
 _DIRECTORIES = ("blobs", "tmp")
 
@@ -20,8 +17,10 @@ def check_access(checkup: Checkup) -> None:
     if sys.platform == "win32":
         return
     checkup.progress.begin("Access")
-    _check_mode(checkup, checkup.data_dir, "The data directory", OTHERS)
-    _check_mode(checkup, checkup.data_dir / SECRET_NAME, "The file `secret`", GROUP_AND_OTHERS)
+    for path, mode, private_mode in list_exposed(checkup.data_dir):
+        repaired = checkup.options.repair and _set_mode(path, private_mode)
+        what = "The data directory" if path == checkup.data_dir else f"The file {path.name}"
+        checkup.tell(Problem(Kind.ACCESS, f"{what} may be read by other users (mode {mode:o}).", repaired))
     for name in _DIRECTORIES:
         if (checkup.data_dir / name).is_symlink():
             message = f"{name}/ is a symbolic link. Mount the other disk, or move the whole data directory to it."
@@ -30,20 +29,12 @@ def check_access(checkup: Checkup) -> None:
         check_owner(checkup, path, path.lstat())
 
 
-def _check_mode(checkup: Checkup, path: Path, what: str, unwanted: int) -> None:
-    if not path.exists():
-        return
-    mode = stat.S_IMODE(path.stat().st_mode)
-    if not mode & unwanted:
-        return
-    repaired = False
-    if checkup.options.repair:
-        try:
-            path.chmod(mode & ~unwanted)
-            repaired = True
-        except PermissionError:
-            pass
-    checkup.tell(Problem(Kind.ACCESS, f"{what} may be read by other users (mode {mode:o}).", repaired))
+def _set_mode(path: Path, mode: int) -> bool:
+    try:
+        path.chmod(mode)
+    except PermissionError:
+        return False
+    return True
 
 
 def check_owner(checkup: Checkup, path: Path, status: os.stat_result) -> None:
