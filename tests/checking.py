@@ -2,6 +2,7 @@
 
 import json
 import sqlite3
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,8 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.services.fsck import check_everything
 from imgpro_lite.services.fsck.checkup import Checkup, Options, Problem
 from imgpro_lite.store.sqlite_file import connect_file
+
+Damage = Callable[[Path], object]
 
 
 class Unseen:
@@ -99,6 +102,17 @@ def blob_of(data_dir: Path, media_id: str) -> Path:
         ((sha256,),) = conn.execute("SELECT sha256 FROM media WHERE id = ?", (media_id,)).fetchall()
     name = sha256.hex()
     return data_dir / "blobs" / name[:2] / name[2:4] / name
+
+
+def a_file(name: str) -> Damage:
+    """Somebody leaves a file, or a crash does."""
+
+    def make(data_dir: Path) -> None:
+        path = data_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"left")
+
+    return make
 
 
 def flip_a_bit(path: Path) -> None:

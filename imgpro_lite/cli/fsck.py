@@ -87,6 +87,9 @@ def fsck(
         click.echo("Interrupted; what was found until then:", err=True)
         outcome.show(None, complete=False)
         sys.exit(EXIT_INTERRUPTED)
+    except OperatorError:
+        outcome.show(None, complete=False)
+        raise
     if remove_broken:
         wait_until_noticed(settings)
     outcome.show(counted, complete=complete)
@@ -169,14 +172,10 @@ class _Outcome:
 
     def _verdict(self, complete: bool) -> str:
         if self.left:
-            return (
-                f"{self.left:,} problems are left." if self._repaired.total() else f"{self.left:,} problems were found."
-            )
+            return f"Problems {'left' if self._repaired.total() else 'found'}: {self.left:,}."
         if not complete:
             return "Not everything was looked at."
-        return (
-            f"All {self._found.total():,} problems were repaired." if self._found else "Everything is as it should be."
-        )
+        return f"Everything was repaired: {self._found.total():,}." if self._found else "Everything is as it should be."
 
 
 def _image_text(image: BrokenImage) -> str:

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.fsck.access import check_owner
 from imgpro_lite.services.fsck.checkup import BrokenImage, Checkup, Kind, Problem
 from imgpro_lite.store import blob_rows, media_rows
@@ -42,7 +43,10 @@ def check_files(checkup: Checkup) -> None:
     files, size_bytes = blob_rows.count_blobs(checkup.conn)
     checkup.progress.begin("Files", files, None if checkup.options.quick else size_bytes)
     blobs = BlobStore(checkup.data_dir, min_free_bytes=0)
-    for entry in _list_entries(blobs.root):
+    folders = _list_entries(blobs.root)
+    if files and not folders and checkup.options.remove_broken:
+        raise OperatorError(f"There is not one file in {blobs.root}. Is its disk mounted? No image was removed.")
+    for entry in folders:
         if not (_FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
             _tell_stray(checkup, Path(entry))
     for first_byte in range(256):
@@ -94,7 +98,7 @@ def _look_at(checkup: Checkup, path: Path, row: BlobRow) -> None:
     if has_length and checkup.options.quick:
         checkup.progress.advance(1)
         return
-    damage = _find_damage(checkup, path, row)
+    damage = _find_damage(checkup, path, row, status)
     checkup.progress.advance(1, size_bytes)
     if damage is not None:
         if row.is_live:
@@ -103,15 +107,17 @@ def _look_at(checkup: Checkup, path: Path, row: BlobRow) -> None:
         _tell_length(checkup, path, row.sha256, size_bytes)
 
 
-def _find_damage(checkup: Checkup, path: Path, row: BlobRow) -> _Damage | None:
+def _find_damage(checkup: Checkup, path: Path, row: BlobRow, known: os.stat_result) -> _Damage | None:
     """What is wrong with the bytes of a file. It is read twice before that is said, in case the disk read it wrong."""
     for _ in range(2):
         try:
             digest, status = sha256_of_file(path)
         except FileNotFoundError:
             return None
+        except PermissionError:
+            raise  # the file may be sound, but not for the user who runs this
         except OSError as error:
-            return _Damage(f"it cannot be read ({error.strerror})", (path.lstat().st_ino, path.lstat().st_mtime_ns))
+            return _Damage(f"it cannot be read ({error.strerror})", (known.st_ino, known.st_mtime_ns))
         checkup.counted.checksum_bytes += status.st_size
         if digest == row.sha256:
             return None
