@@ -13,6 +13,7 @@ from imgpro_lite import errors, settings_docs
 from imgpro_lite.cli.main import cli
 from imgpro_lite.config import load
 from imgpro_lite.options import all_options, plan_options
+from imgpro_lite.services.fsck.checkup import Kind
 from imgpro_lite.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -105,6 +106,11 @@ def test_every_command_and_flag_is_in_the_readme() -> None:
         (row,) = [line for line in operation.splitlines() if line.startswith(f"| `{path}")]
         common = operation.split("Each takes")[1]
         assert [flag for flag in flags if flag not in row and flag not in common] == [], path
+
+
+def test_every_kind_of_problem_of_fsck_is_in_the_readme() -> None:
+    told = README.split("**`imgpro-lite fsck`**")[1].split("**Bit rot.**")[0]
+    assert [kind for kind in Kind if f"`{kind}`" not in told] == []
 
 
 def readme_command(after: str) -> str:
