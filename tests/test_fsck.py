@@ -18,6 +18,7 @@ from checking import (
     without_index,
     without_triggers,
 )
+from commands import make_key
 from images import make_image
 from library import check_counts, connect, owner, picture
 from shared import serve
@@ -255,6 +256,17 @@ def test_a_database_that_is_damaged_is_told_and_left_alone(data_dir: Path) -> No
     a_file(f"blobs/12/34/1234{'0' * 60}")(data_dir)
     assert kinds(check(data_dir, repair=True)) == {"database"}
     assert path.read_bytes() == before
+
+
+def test_another_database_never_makes_the_files_strangers(data_dir: Path, sunset: Path) -> None:
+    path = data_dir / "imgpro.db"
+    path.write_bytes(b"")
+    assert kinds(check(data_dir, repair=True)) == {"database"}
+    path.unlink()
+    make_key(data_dir)  # makes a new database
+    found = check(data_dir, repair=True)
+    assert {problem.repaired for problem in found if problem.kind == Kind.FILE_WITHOUT_IMAGE} == {False}
+    assert sunset.exists()
 
 
 @pytest.mark.parametrize(

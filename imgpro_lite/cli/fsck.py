@@ -48,7 +48,10 @@ _KINDS: dict[Kind, tuple[str, str]] = {
         "Where neither is possible, --repair --remove-broken marks their images as deleted and sets the files aside.",
     ),
     Kind.WRONG_LENGTH: ("Lengths that are not those of the files", "--repair takes those of the files."),
-    Kind.FILE_WITHOUT_IMAGE: ("Files without an image", f"--repair moves them to {SET_ASIDE_NAME}/."),
+    Kind.FILE_WITHOUT_IMAGE: (
+        "Files without an image",
+        f"--repair moves them to {SET_ASIDE_NAME}/, unless there are no images at all: then restore the database.",
+    ),
     Kind.STRAY: ("What does not belong to the stored files", f"--repair moves it to {SET_ASIDE_NAME}/."),
     Kind.LEFTOVER: ("Leftovers of uploads", "--repair, and the next start of the server, removes them."),
     Kind.CACHE: ("Wrong files in the cache", "--repair removes them; what is needed is made again."),

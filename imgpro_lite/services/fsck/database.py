@@ -47,6 +47,9 @@ def _rebuild(checkup: Checkup, index: str) -> bool:
 
 def _check_schema(checkup: Checkup) -> bool:
     version, newest = integrity.schema_versions(checkup.conn)
+    if not version:  # a new one would make every file one without an image
+        checkup.tell(Problem(Kind.DATABASE, "It is empty."))
+        return False
     if version < newest:
         if checkup.options.repair:
             migrate(checkup.conn, checkup.clock)

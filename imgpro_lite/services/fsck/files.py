@@ -135,11 +135,13 @@ def _judge_unexpected(checkup: Checkup, blobs: BlobStore, candidates: Sequence[b
             for sha256 in candidates
             if not blob_rows.is_expected(tx.conn, sha256) and (path := blobs.path(sha256)).exists()
         ]
-        for path in found if checkup.options.repair else ():
+        # Not where there are no images at all: then it is the database that is the wrong one.
+        repaired = checkup.options.repair and checkup.counted.images > 0
+        for path in found if repaired else ():
             checkup.set_aside(path)
     for path in found:  # after the transaction: whoever reads what we tell may be slow
         message = f"{checkup.relative(path)} belongs to no image."
-        checkup.tell(Problem(Kind.FILE_WITHOUT_IMAGE, message, checkup.options.repair))
+        checkup.tell(Problem(Kind.FILE_WITHOUT_IMAGE, message, repaired))
 
 
 def _judge_missing(checkup: Checkup, blobs: BlobStore, sha256: bytes) -> None:
