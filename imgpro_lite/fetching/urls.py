@@ -13,7 +13,7 @@ MAX_URL_CHARS = 8192
 DEFAULT_PORTS = {"http": 80, "https": 443}
 
 # A name or an address as it goes to the resolver. Nothing that another parser might read differently, such as % and @.
-_HOST = re.compile(r"[a-z0-9._-]{1,253}|[0-9a-f:.]{2,45}")
+_HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,252}|[0-9a-f:.]{2,45}")
 
 
 def parse_url(text: str) -> httpx2.URL:
@@ -33,7 +33,9 @@ def redirect_target(url: httpx2.URL, location: bytes) -> httpx2.URL:
         raise FetchFailed("the redirect is not UTF-8") from None
     _refuse_odd_text(text)
     try:
-        target = _checked(url.join(text))
+        target = httpx2.URL(text)
+        # With a scheme it stands by itself: joined, http:/x and http:///x would be paths of this host.
+        target = _checked(target if target.scheme else url.join(target))
     except (httpx2.InvalidURL, ValueError):  # ValueError is urllib's
         raise FetchFailed("the redirect is not valid") from None
     if url.scheme == "https" and target.scheme == "http":
