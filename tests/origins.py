@@ -136,10 +136,12 @@ class FakeInternet(httpcore2.AnyIOBackend):
         """What a name leads to once it has been asked for."""
         self.asked: list[str] = []
         self.dialled: list[str] = []
+        self.own: set[str] = set()
+        """Public addresses that this machine is said to have."""
 
     @property
     def internet(self) -> Internet:
-        return Internet(self.resolve, self)
+        return Internet(self.resolve, self, lambda address: str(address) in self.own)
 
     async def resolve(self, host: str) -> list[str]:
         """The addresses of a name. Nothing is ever sent for it."""

@@ -171,6 +171,7 @@ def birds(site: Origin) -> Iterator[Canaries]:
 def _fresh(fake: FakeInternet, site: Origin, caplog: pytest.LogCaptureFixture) -> None:
     fake.asked.clear()
     fake.dialled.clear()
+    fake.own.clear()
     site.requests.clear()
     site.pages.clear()
     caplog.set_level(logging.INFO, "imgpro_lite.imports")
@@ -295,6 +296,13 @@ def test_public_addresses_are_dialled_as_they_were_resolved(shared: Api, site: O
     fake.names["public.example"] = ["8.8.8.8", "2606:4700::1111", "8.8.4.4", "1.1.1.1"]
     check_failed(shared, f"http://public.example:{site.port}/a.png")
     assert fake.dialled == ["8.8.8.8", "2606:4700::1111", "8.8.4.4"]
+
+
+def test_a_public_address_of_this_machine(shared: Api, site: Origin, fake: FakeInternet) -> None:
+    fake.own |= {"8.8.8.8", "2606:4700::1111"}
+    for host in ("8.8.8.8", "[2606:4700::1111]"):
+        check_failed(shared, f"http://{host}:{site.port}/a.png")
+    assert fake.dialled == []
 
 
 def test_the_second_address_is_tried(shared: Api, site: Origin, fake: FakeInternet) -> None:

@@ -117,6 +117,7 @@ GOOD: dict[str, Page] = {
     "says that it is not compressed": answer(PICTURE, "Content-Encoding: identity"),
     "a type in capitals": answer(content_type="IMAGE/PNG; charset=binary"),
     "another type of image": answer(content_type="image/x-unknown"),
+    "its length twice": answer(PICTURE, *[f"Content-Length: {len(PICTURE)}"] * 2),
     "20 KB of header": answer(PICTURE, *(f"X-{number}: {'a' * 1000}" for number in range(20))),
 }
 

@@ -12,7 +12,7 @@ from typing import Any
 import httpcore2
 
 from imgpro_lite.errors import FetchFailed
-from imgpro_lite.fetching.addresses import Address, parse_address
+from imgpro_lite.fetching.addresses import Address, is_own, parse_address
 
 # Of a name with many addresses, how many are tried, and how long each: the next one is often of the other family, and
 # where IPv6 leads nowhere, the import still has time for IPv4.
@@ -58,10 +58,11 @@ async def resolve(host: str) -> list[str]:
 
 @dataclass(frozen=True)
 class Internet:
-    """What fetching uses of the system: its resolver, and connections to addresses."""
+    """What fetching uses of the system: its resolver, connections to addresses, and which addresses it has itself."""
 
     resolve: Resolve = resolve
     dialer: httpcore2.AsyncNetworkBackend = field(default_factory=httpcore2.AnyIOBackend)
+    is_own: Callable[[Address], bool] = is_own
 
 
 class CheckedBackend(httpcore2.AsyncNetworkBackend):
