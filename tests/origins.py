@@ -1,5 +1,6 @@
 """The internet in tests: names that lead to this machine's loopback, sites that do as they are told, and canaries."""
 
+import asyncio
 import contextlib
 import socket
 import ssl
@@ -146,6 +147,8 @@ class FakeInternet(httpcore2.AnyIOBackend):
     async def resolve(self, host: str) -> list[str]:
         """The addresses of a name. Nothing is ever sent for it."""
         self.asked.append(host)
+        if self.names.get(host) == ["never"]:
+            await asyncio.Event().wait()
         if (known := self.names.get(host.rstrip("."))) is not None:
             self.names |= {name: later for name, later in self.next_names.items() if name == host}
             return known

@@ -193,6 +193,14 @@ def test_fields_as_json(shared: Api, site: Origin) -> None:
     assert {name: shown[name] for name in expected} == expected
 
 
+def test_null_is_left_out(shared: Api, site: Origin) -> None:
+    """Also of what only a key may say."""
+    site.pages["/photo.png"] = answer()
+    nothing = dict.fromkeys(["name", "tags", "namespace", "public", "external_id", "date", "ttl", "metadata"])
+    assert import_(shared, site, **nothing).json()["name"] == "photo.png"
+    check_refusal(import_(shared, site, ttl=3600), 422, "validation_error")
+
+
 def test_the_order_of_refusals(start: ApiFactory, site: Origin) -> None:
     """Decision 21; what a file is like is only known when it was fetched, so its size comes after the fields."""
     plans = {"free": {"label": "Free", "uploads_per_month": 9, "storage_mb": 1}}

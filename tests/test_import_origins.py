@@ -1,5 +1,7 @@
 """Importing from sites that do not behave: what they send is bounded in time and size, and never taken half."""
 
+import asyncio
+import contextlib
 import gzip
 import logging
 import socket
@@ -17,9 +19,10 @@ from running import until
 from shared import serve
 from wire import check_refusal
 
+from imgpro_lite.fetching.internet import resolve
+
 MB = 1024 * 1024
-IDLE_SECONDS = 0.4
-DEADLINE_SECONDS = 1.0
+IDLE_SECONDS = 0.3  # of a server that only fetches what is to take too long
 
 
 @pytest.fixture(scope="module")
@@ -37,6 +40,12 @@ def secure_site() -> Iterator[Origin]:
         yield running
 
 
+def imports(*sites: Origin, **more: Any) -> dict[str, Any]:
+    """What a server needs to fetch from the sites."""
+    networks = [ORIGIN_ADDRESS, "127.0.0.1", "::1"]
+    return {"import": {"allow_networks": networks, "ports": [site.port for site in sites], **more}}
+
+
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory, site: Origin, secure_site: Origin) -> Iterator[Api]:
     with serve(
@@ -48,10 +57,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory, site: Origin, secure_site: 
         yield api
 
 
-def imports(*sites: Origin, **more: Any) -> dict[str, Any]:
-    limits = {"idle_seconds": IDLE_SECONDS, "deadline_seconds": DEADLINE_SECONDS}
-    networks = [ORIGIN_ADDRESS, "127.0.0.1"]
-    return {"import": {"allow_networks": networks, "ports": [site.port for site in sites], **limits, **more}}
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory, site: Origin) -> Iterator[Api]:
+    """A server that waits a moment only."""
+    fake = FakeInternet()
+    fake.names["slow.example"] = ["never"]
+    limits = imports(site, idle_seconds=IDLE_SECONDS)
+    with serve(tmp_path_factory.mktemp("impatient") / "data", internet=fake.internet, **limits) as api:
+        yield api
 
 
 @pytest.fixture(autouse=True)
@@ -150,12 +163,6 @@ FAILING: dict[str, tuple[Page, str]] = {
     "gzip": (answer(gzip.compress(PICTURE), "Content-Encoding: gzip"), "compressed"),
     "a gzip bomb": (answer(gzip.compress(bytes(10 * MB)), "Content-Encoding: gzip"), "compressed"),
     "br": (answer(PICTURE, "Content-Encoding: br"), "compressed"),
-    "silence": (silent(b""), "silent"),
-    "silence within the header": (silent(HEAD), "silent"),
-    "silence within the body": (silent(ENDLESS + PICTURE[:20]), "silent"),
-    "a header byte by byte": (repeatedly(HEAD + b"X: ", b"a", 0.05), "silent"),
-    "a body byte by byte": (repeatedly(ENDLESS, b"a", 0.05), "silent"),
-    "a slow body": (repeatedly(ENDLESS + PICTURE[:4], bytes(1500), 0.05), "more than 1 seconds"),
     "a redirect without address": (answer(b"", status="302 Found"), "redirects"),
     "a redirect that is no text": (b"HTTP/1.1 302 Found\r\nLocation: /\xff\r\nContent-Length: 0\r\n\r\n", "UTF-8"),
     "a redirect to itself": (redirect("/photo.png"), "more than 3 redirects"),
@@ -170,6 +177,35 @@ def test_what_cannot_be_fetched(shared: Api, site: Origin, caplog: pytest.LogCap
     page, why = FAILING[how]
     check_refusal(import_page(shared, site, page), 400, "fetch_failed")
     assert why in reason(caplog)
+
+
+SLOW: dict[str, Page] = {
+    "silence": silent(b""),
+    "silence within the header": silent(HEAD),
+    "silence within the body": silent(ENDLESS + PICTURE[:20]),
+    "a header byte by byte": repeatedly(HEAD + b"X: ", b"a", 0.05),
+    "a body byte by byte": repeatedly(ENDLESS, b"a", 0.05),
+}
+
+
+@pytest.mark.parametrize("how", SLOW)
+def test_what_comes_too_slowly(impatient: Api, site: Origin, caplog: pytest.LogCaptureFixture, how: str) -> None:
+    check_refusal(import_page(impatient, site, SLOW[how]), 400, "fetch_failed")
+    assert "silent" in reason(caplog)
+
+
+def test_a_resolver_that_does_not_answer(impatient: Api, site: Origin, caplog: pytest.LogCaptureFixture) -> None:
+    refused = impatient.client.post("/v1/import", json={"url": site.url("/photo.png", "slow.example")})
+    check_refusal(refused, 400, "fetch_failed")
+    assert "silent" in reason(caplog)
+
+
+def test_the_systems_resolver() -> None:
+    """Numbers as C reads them. No name server is asked."""
+    assert asyncio.run(resolve("127.1")) == ["127.0.0.1"]
+    assert asyncio.run(resolve("::1")) == ["::1"]
+    with pytest.raises(OSError):
+        asyncio.run(resolve("a\0b"))
 
 
 HTML = b"<!doctype html><title>x</title>"
@@ -214,9 +250,9 @@ def test_a_body_without_end_is_read_up_to_the_limit(shared: Api, site: Origin) -
 def test_a_body_that_never_ends_is_ended_by_the_deadline(
     start: ApiFactory, site: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A redirect does not begin it anew."""
-    api = start(internet=FakeInternet().internet, **imports(site, idle_seconds=5, deadline_seconds=0.5))
-    site.pages["/slow.png"] = silent(ENDLESS)
+    """Neither bytes that come nor a redirect begin it anew."""
+    api = start(internet=FakeInternet().internet, **imports(site, deadline_seconds=0.5))
+    site.pages["/slow.png"] = repeatedly(ENDLESS + PICTURE[:4], bytes(1500), 0.05)
     check_refusal(import_page(api, site, redirect("/slow.png")), 400, "fetch_failed")
     assert "more than 0.5 seconds" in reason(caplog)
 
@@ -245,15 +281,27 @@ def test_a_relative_redirect(shared: Api, site: Origin, location: str) -> None:
     assert shared.client.post("/v1/import", json={"url": site.url("/a/begin")}).status_code == 201
 
 
-def test_no_connection_is_left_open(shared: Api, site: Origin) -> None:
+def test_an_ipv6_address(start: ApiFactory) -> None:
+    with contextlib.ExitStack() as stack:
+        try:
+            site = stack.enter_context(origin("::1"))
+        except OSError:
+            pytest.skip("there is no IPv6 here")
+        site.pages["/photo.png"] = answer()
+        api = start(internet=FakeInternet().internet, **imports(site))
+        assert api.client.post("/v1/import", json={"url": site.url("/photo.png", "[::1]")}).status_code == 201
+        assert f"Host: [::1]:{site.port}\r\n" in site.requests[0]
+
+
+def test_no_connection_is_left_open(impatient: Api, site: Origin) -> None:
     def open_files() -> int:
         return len(list(Path("/proc/self/fd").iterdir()))
 
     pages: list[Page] = [answer(), answer(HTML, content_type="text/html"), redirect("/photo.png"), silent(ENDLESS)]
-    import_page(shared, site, pages[0])
+    import_page(impatient, site, pages[0])
     before = open_files()
     for page in pages:
-        import_page(shared, site, page)
+        import_page(impatient, site, page)
     until(lambda: open_files() <= before)  # the site closes its ends a little later
 
 
@@ -279,7 +327,7 @@ def test_a_certificate_for_the_name(
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     fake = FakeInternet()
     fake.names["wrong.example"] = ["127.0.0.1"]
-    api = start(internet=fake.internet, **imports(site, secure_site, idle_seconds=5, deadline_seconds=20))
+    api = start(internet=fake.internet, **imports(site, secure_site))
     site.pages |= {"/photo.png": answer(), "/up": redirect(secure_site.url("/photo.png", "127.0.0.1"))}
     secure_site.pages["/down"] = redirect(site.url("/photo.png"))
 
