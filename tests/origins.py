@@ -87,9 +87,9 @@ def listen(address: str, port: int = 0) -> socket.socket:
 
 
 @contextlib.contextmanager
-def origin(address: str = ORIGIN_ADDRESS, tls: ssl.SSLContext | None = None) -> Iterator[Origin]:
-    """A web site on a free port of a loopback address."""
-    with listen(address) as listener:
+def origin(address: str = ORIGIN_ADDRESS, tls: ssl.SSLContext | None = None, port: int = 0) -> Iterator[Origin]:
+    """A web site on a loopback address, on a free port unless one is given."""
+    with listen(address, port) as listener:
         site = Origin(listener, tls)
         thread = threading.Thread(target=site.serve, daemon=True)
         thread.start()

@@ -40,6 +40,18 @@ def secure_site() -> Iterator[Origin]:
         yield running
 
 
+@pytest.fixture(scope="module")
+def ipv6_site(site: Origin) -> Iterator[Origin]:
+    """A site on the port of the other one, which settings allow already."""
+    with contextlib.ExitStack() as stack:
+        try:
+            running = stack.enter_context(origin("::1", port=site.port))
+        except OSError:
+            pytest.skip("there is no IPv6 here")
+        running.pages["/photo.png"] = answer()
+        yield running
+
+
 def imports(*sites: Origin, **more: Any) -> dict[str, Any]:
     """What a server needs to fetch from the sites."""
     networks = [ORIGIN_ADDRESS, "127.0.0.1", "::1"]
@@ -281,16 +293,9 @@ def test_a_relative_redirect(shared: Api, site: Origin, location: str) -> None:
     assert shared.client.post("/v1/import", json={"url": site.url("/a/begin")}).status_code == 201
 
 
-def test_an_ipv6_address(start: ApiFactory) -> None:
-    with contextlib.ExitStack() as stack:
-        try:
-            site = stack.enter_context(origin("::1"))
-        except OSError:
-            pytest.skip("there is no IPv6 here")
-        site.pages["/photo.png"] = answer()
-        api = start(internet=FakeInternet().internet, **imports(site))
-        assert api.client.post("/v1/import", json={"url": site.url("/photo.png", "[::1]")}).status_code == 201
-        assert f"Host: [::1]:{site.port}\r\n" in site.requests[0]
+def test_an_ipv6_address(shared: Api, ipv6_site: Origin) -> None:
+    assert shared.client.post("/v1/import", json={"url": ipv6_site.url("/photo.png", "[::1]")}).status_code == 201
+    assert f"Host: [::1]:{ipv6_site.port}\r\n" in ipv6_site.requests[0]
 
 
 def test_no_connection_is_left_open(impatient: Api, site: Origin) -> None:
