@@ -30,6 +30,8 @@ _NOT_PUBLIC_IPV6 = tuple(
 # Interface identifiers of ISATAP (RFC 5214): the IPv4 address in the last 32 bits is where the packet goes.
 _ISATAP = frozenset({0x0000_5EFE, 0x0200_5EFE})
 
+_ANY_PORT = 443
+
 
 def parse_address(text: str) -> Address | None:
     """An address as the system's resolver writes it; None for what is none, or names a network interface."""
@@ -54,11 +56,15 @@ def is_public(address: Address) -> bool:
 
 def is_own(address: Address) -> bool:
     """Whether this machine has the address, as a public one too. Services that a firewall hides from the world answer
-    the machine itself. Only its own addresses can be bound, and binding sends nothing."""
+    the machine itself.
+
+    Asked is the routing table: only to an address of its own would the machine write from that address. Connecting a
+    datagram socket sends nothing; binding one would do as well, but not where `ip_nonlocal_bind` is set.
+    """
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
-    except OSError:
+            probe.connect((str(address), _ANY_PORT))
+            return ip_address(probe.getsockname()[0]) == address
+    except OSError:  # there is no way to it
         return False
-    return True

@@ -146,7 +146,7 @@ def _failures(idle_seconds: float) -> Iterator[None]:
     except TimeoutError:
         raise FetchFailed(f"it fell silent, or was slow, for {idle_seconds:g} seconds") from None
     except (httpcore2.NetworkError, httpcore2.ProtocolError, OSError) as error:
-        raise FetchFailed(f"the connection failed: {error}") from error
+        raise FetchFailed(f"the connection failed: {str(error) or type(error).__name__}") from error
 
 
 def _header(response: httpcore2.Response, name: bytes) -> bytes | None:

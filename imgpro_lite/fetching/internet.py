@@ -83,14 +83,16 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
     ) -> httpcore2.AsyncNetworkStream:
         """A connection. Raises FetchFailed."""
         addresses = await self._addresses(host)
-        problem: Exception | None = None
+        problem = "the host has no address"
         for address in addresses[:MAX_DIALS]:
             try:
                 async with asyncio.timeout(DIAL_SECONDS):
                     return BoundedStream(await self._internet.dialer.connect_tcp(str(address), port))
-            except (httpcore2.ConnectError, TimeoutError) as error:
-                problem = error
-        raise FetchFailed(f"no connection: {problem or 'the host has no address'}")
+            except TimeoutError:
+                problem = f"{address} did not answer in {DIAL_SECONDS} seconds"
+            except httpcore2.ConnectError as error:
+                problem = f"{address}: {error}"
+        raise FetchFailed(f"no connection: {problem}")
 
     async def _addresses(self, host: str) -> list[Address]:
         try:
