@@ -1,6 +1,7 @@
 """Imports of a real server process: the system's own resolver, and an end in the middle of one."""
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,11 @@ from typing import Any
 import httpx2
 import pytest
 from origins import ORIGIN_ADDRESS, PICTURE, Origin, answer, origin
-from running import WAIT_SECONDS, Running, Start, servers
+from running import WAIT_SECONDS, Running, Start, servers, until
+
+from imgpro_lite.settings import ImportSettings
+
+IDLE_SECONDS = ImportSettings().idle_seconds  # after which it would end by itself
 
 
 @pytest.fixture
@@ -57,3 +62,31 @@ def test_the_systems_resolver_and_an_end_in_the_middle(start: Start) -> None:
     assert (answers[0].status_code, answers[0].json()["error"]) == (503, "overloaded")
     assert list((server.data_dir / "tmp").iterdir()) == []
     assert "Traceback" not in server.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("pieces", [1, 2, 3], ids=["at once", "head and body", "head and two halves"])
+def test_a_client_that_hangs_up(start: Start, pieces: int) -> None:
+    """However its request came in, and long before the import would end by itself."""
+    asked, hung_up = threading.Event(), threading.Event()
+
+    def endless(sock: Any) -> None:
+        sock.sendall(answer(PICTURE[:20], "Content-Length: 5000"))
+        asked.set()
+        assert sock.recv(1) == b""
+        hung_up.set()
+
+    with origin() as site:
+        site.pages["/endless.png"] = endless
+        server = start(config=config(site))
+        client = server.connect()
+        body = f'{{"url": "{site.url("/endless.png", ORIGIN_ADDRESS)}"}}'.encode()
+        head = b"POST /v1/import HTTP/1.1\r\nHost: localhost\r\nContent-Length: %d\r\n\r\n" % len(body)
+        for data in {1: [head + body], 2: [head, body], 3: [head, body[:9], body[9:]]}[pieces]:
+            client.send(data)
+            time.sleep(0.1)  # so that it arrives apart
+        assert asked.wait(WAIT_SECONDS)
+        client.close()
+        assert hung_up.wait(IDLE_SECONDS - 2)
+        until(lambda: not any((server.data_dir / "tmp").iterdir()))
+        until(lambda: "/v1/import 499" in server.stderr)
