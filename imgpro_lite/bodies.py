@@ -23,8 +23,8 @@ from imgpro_lite.fields import (
     check_public,
     check_tag_mode,
     check_tags,
-    check_text,
     check_ttl,
+    check_url,
 )
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -159,7 +159,7 @@ def import_fields(body: Mapping[str, Any], *, anonymous: bool) -> tuple[str, Upl
     problems: dict[str, list[str]] = {}
     url = ""
     try:
-        url = check_text(body["url"])
+        url = check_url(body["url"])
     except ValueError as error:
         problems["url"] = [str(error)]
     others = {name: value for name, value in body.items() if name != "url"}

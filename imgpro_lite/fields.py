@@ -70,7 +70,7 @@ def base_name(path: str) -> str:
     return clean_name(re.split(r"[/\\]", path)[-1])
 
 
-def check_text(value: Any) -> str:
+def _text(value: Any) -> str:
     """A string that can be stored and sent: valid Unicode, without NUL."""
     if not isinstance(value, str):
         raise ValueError("must be a string")
@@ -94,7 +94,7 @@ def check_email(value: Any) -> str:
     if isinstance(value, str) and len(value) > MAX_EMAIL_CHARS:
         raise ValueError("must be a valid e-mail address")
     try:
-        return validate_email(check_text(value).strip(), check_deliverability=False).normalized.lower()
+        return validate_email(_text(value).strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
         raise ValueError("must be a valid e-mail address") from error
 
@@ -113,7 +113,7 @@ def check_tags(value: Any) -> tuple[str, ...]:
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise ValueError("must be comma-separated text or an array of strings")
-    tags = dict.fromkeys(tag for part in parts if (tag := check_text(part).strip().lower()))
+    tags = dict.fromkeys(tag for part in parts if (tag := _text(part).strip().lower()))
     if any(unicodedata.category(char) in _HARMFUL_CATEGORIES for tag in tags for char in tag):
         raise ValueError("must not have control characters")
     if len(tags) > MAX_TAGS:
@@ -143,7 +143,7 @@ def check_public(value: Any) -> bool:
 
 def check_external_id(value: Any) -> str:
     """The caller's own id, kept to the letter."""
-    text = check_text(value)
+    text = _text(value)
     if not 1 <= len(text) <= MAX_EXTERNAL_ID_CHARS:
         raise ValueError(f"must have 1 to {MAX_EXTERNAL_ID_CHARS} characters")
     if any(unicodedata.category(char) in _HARMFUL_CATEGORIES for char in text):
@@ -230,13 +230,18 @@ def check_limit(value: Any) -> int:
     return int(text)
 
 
+def check_url(value: Any) -> str:
+    """The text of a URL. Whether it leads anywhere is for those to say who fetch it."""
+    return _text(value)
+
+
 def check_ids(value: Any) -> tuple[str, ...]:
     """Ids of images, each once. Whether there are such images is not a question of form."""
     if not isinstance(value, list) or not all(isinstance(id_, str) for id_ in value):
         raise ValueError("must be an array of strings")
     if not 1 <= len(value) <= MAX_BATCH_IDS:
         raise ValueError(f"must have 1 to {MAX_BATCH_IDS} ids")
-    return tuple(dict.fromkeys(check_text(id_).strip() for id_ in value))
+    return tuple(dict.fromkeys(_text(id_).strip() for id_ in value))
 
 
 def _json_field(text: str) -> Any:

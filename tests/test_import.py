@@ -12,6 +12,8 @@ from origins import ORIGIN_ADDRESS, PICTURE, FakeInternet, Origin, answer, origi
 from shared import serve
 from wire import ENDS, HANGS_UP, check_refusal, nothing_is_stored, send_raw, stored_blobs
 
+from imgpro_lite import __version__
+
 SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="4" height="4"><script/></svg>'
 MB = 1024 * 1024
 
@@ -95,7 +97,7 @@ def test_the_request_says_who_asks_and_nothing_more(shared: Api, site: Origin) -
     assert first.split("\r\n") == [
         "GET /a.png?size=1 HTTP/1.1",
         f"Host: images.example:{site.port}",
-        "User-Agent: imgpro-lite/0.1.0",
+        f"User-Agent: imgpro-lite/{__version__}",
         "Accept: image/*",
         "Accept-Encoding: identity",
         "Connection: close",
