@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 from conftest import Api, ApiFactory
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from origins import (
     ORIGIN_ADDRESS,
@@ -368,6 +368,7 @@ def test_a_public_address(text: str) -> None:
     assert is_public(ip_address(text))
 
 
+@settings(deadline=None)
 @given(st.ip_addresses())
 def test_nothing_is_public_that_python_calls_private(address: object) -> None:
     """Python's own opinion, where it is the stricter one, and what carries another address."""
@@ -384,6 +385,7 @@ def test_which_addresses_are_this_machines_own() -> None:
     assert not is_own(ip_address("2001:db8::1"))
 
 
+@settings(deadline=None)
 @given(st.text() | st.from_regex(r"https?://[ -~]*"), st.binary())
 def test_any_text_is_a_url_or_refused(text: str, location: bytes) -> None:
     for parse in (lambda: urls.parse_url(text), lambda: urls.redirect_target(urls.parse_url("http://a/"), location)):
