@@ -258,6 +258,7 @@ def test_imports_and_uploads_share_the_windows(start: ApiFactory, site: Origin) 
     assert len(site.requests) == 2
 
 
+@pytest.mark.slow
 def test_a_month_that_is_used_up(start: ApiFactory, site: Origin) -> None:
     site.pages["/photo.png"] = answer()
     api = start(plans={"free": {"label": "Free", "uploads_per_month": 1, "storage_mb": 1}}, **settings(site))
@@ -267,6 +268,7 @@ def test_a_month_that_is_used_up(start: ApiFactory, site: Origin) -> None:
     assert len(site.requests) == 1
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_told_before_anything_is_fetched(start: ApiFactory, site: Origin) -> None:
     api = start(storage={"min_free_mb": 2**40}, **settings(site))
     check_refusal(import_(api, site), 503, "storage_full")

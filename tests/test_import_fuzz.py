@@ -12,7 +12,7 @@ from origins import ORIGIN_ADDRESS, ORIGIN_NAME, PICTURE, FakeInternet, Origin, 
 from shared import serve
 from wire import check_error_shape, send_raw
 
-EXAMPLES = settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+EXAMPLES = settings(max_examples=10, deadline=None, suppress_health_check=list(HealthCheck))
 MANY_EXAMPLES = settings(EXAMPLES, max_examples=2000)
 
 
