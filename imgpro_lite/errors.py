@@ -3,8 +3,10 @@
     ImgProError
     ├── BadRequest            400 bad_request          the body cannot be parsed
     │   ├── MissingFile       400 missing_file
+    │   ├── MissingUrl        400 missing_url
     │   ├── FileTooLarge      400 file_too_large
-    │   └── UnsupportedFormat 400 unsupported_format
+    │   ├── UnsupportedFormat 400 unsupported_format
+    │   └── FetchFailed       400 fetch_failed
     ├── Unauthorized          401 unauthorized
     ├── Forbidden             403 forbidden
     │   ├── KeyLimitReached   403 key_limit_reached
@@ -86,6 +88,15 @@ class MissingFile(BadRequest):
     code = "missing_file"
 
 
+class MissingUrl(BadRequest):
+    """No URL to import from."""
+
+    code = "missing_url"
+
+    def __init__(self) -> None:
+        super().__init__("No URL in the request. Send a JSON object with the image's address as `url`.")
+
+
 class FileTooLarge(BadRequest):
     """The file exceeds its size limit."""
 
@@ -96,6 +107,20 @@ class UnsupportedFormat(BadRequest):
     """Not a picture that is taken: unknown, broken, or larger than can be decoded safely."""
 
     code = "unsupported_format"
+
+
+class FetchFailed(BadRequest):
+    """The URL could not be fetched. `reason` is for the log: strangers get one sentence for all of them, so that they
+    learn nothing about the network that the server is in."""
+
+    code = "fetch_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The image could not be fetched. The URL must be http or https and lead to an image on the public internet "
+            "that anybody can load."
+        )
+        self.reason = reason
 
 
 class Unauthorized(ImgProError):
