@@ -4,14 +4,15 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgpro_lite.byte_budget import ByteBudget
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import SNIFF_BYTES
+from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.files import sync_file
 
 # Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
@@ -95,6 +96,17 @@ class Spool:
         while view:  # a write may be short: on a disk that is nearly full the first one is
             view = view[os.write(self._descriptor, view) :]
         self._hash.update(batch)
+
+
+@asynccontextmanager
+async def open_spool(blobs: BlobStore, budget: ByteBudget) -> AsyncIterator[Spool]:
+    """A spool for a new file, which is gone after the block unless the store adopted it."""
+    with blobs.temporary() as (path, descriptor):
+        spool = Spool(path, descriptor, budget)
+        try:
+            yield spool
+        finally:
+            await spool.abandon()
 
 
 @contextmanager

@@ -16,7 +16,7 @@ from imgpro_lite.byte_budget import ByteBudget
 from imgpro_lite.errors import FileTooLarge, MissingFile, Overloaded, ValidationFailed
 from imgpro_lite.settings import BYTES_PER_MB
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.spool import Spool, SpooledFile
+from imgpro_lite.store.spool import Spool, SpooledFile, open_spool
 from imgpro_lite.web.requests import body_chunks, runtime
 
 FILE_FIELD = "file"
@@ -58,14 +58,13 @@ async def receive_upload(
     Raises MissingFile, FileTooLarge, ValidationFailed, RequestTimeout, StorageFull, Overloaded when too many are large.
     """
     budget = runtime(request).large_bodies
-    async with contextlib.AsyncExitStack() as stack:
-        path, descriptor = stack.enter_context(blobs.temporary())
-        spool = Spool(path, descriptor, budget)
-        stack.push_async_callback(spool.abandon)
+    async with open_spool(blobs, budget) as spool:
         reader = _FormReader(_boundary(request), spool, budget)
-        stack.callback(reader.give_back)
-        await _read(request, reader, spool, limit_bytes, check_size)
-        yield await reader.finish()
+        try:
+            await _read(request, reader, spool, limit_bytes, check_size)
+            yield await reader.finish()
+        finally:
+            reader.give_back()
 
 
 def _boundary(request: Request) -> bytes:
