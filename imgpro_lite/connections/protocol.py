@@ -22,6 +22,7 @@ from uvicorn.server import ServerState
 from imgpro_lite.connections.census import Census
 from imgpro_lite.connections.head import MAX_HEAD_BYTES, MAX_TARGET_BYTES, announces_body, check_head, check_size
 from imgpro_lite.connections.refusal import UNKNOWN, refusal
+from imgpro_lite.connections.upgrade import body_parser
 from imgpro_lite.errors import BadRequest, ImgProError, Overloaded, RequestTimeout
 
 log = logging.getLogger("imgpro_lite.server")
@@ -47,7 +48,6 @@ MAX_PIPELINED = 16
 
 # What sizes and extensions of chunks may take: 8 times a chunk of one byte, and some more.
 MAX_FRAMING_BYTES, FRAMING_PER_BODY_BYTE = 16 * 1024, 8
-
 
 _SLASH = ord("/")
 
@@ -88,6 +88,7 @@ class Connection(HttpToolsProtocol):
         self._received_bytes = 0  # of this request, but for what came in one piece with the one before
         self._body_bytes = 0
         self._known_headers: list[tuple[bytes, bytes]] | None = None
+        self._body_behind_upgrade: list[tuple[bytes, bytes]] | None = None  # of such a request, its headers
         self.url = b""
         self._running: RequestResponseCycle | None = None
         self._refused: ImgProError | None = None
@@ -166,6 +167,8 @@ class Connection(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         """Nothing more is expected until the next request begins."""
+        if self._body_behind_upgrade is not None:
+            return  # the parser says so of the head alone
         HttpToolsProtocol.on_message_complete(self)
         self._phase = _Phase.DONE
         self._head_due_at = None
@@ -207,10 +210,7 @@ class Connection(HttpToolsProtocol):
     def _check_head(self) -> None:
         check_head(self.parser.get_http_version(), self.url, self.headers, self._received_bytes)
         has_body = announces_body(self.headers)
-        # The parser takes what follows for something in the other protocol, so that the body could not be read; read as
-        # the next request, it would be one that a proxy in front has not seen.
-        if has_body and self.parser.should_upgrade():
-            raise BadRequest("A request with a body cannot ask for another protocol. Set the client to HTTP/1.1.")
+        self._body_behind_upgrade = self.headers if has_body and self.parser.should_upgrade() else None
         self._known_headers = None if has_body else self.headers
 
     def _check_unfinished(self) -> None:
@@ -225,8 +225,12 @@ class Connection(HttpToolsProtocol):
     # ── parsing and refusing ──
 
     def _ignore_upgrade(self, rest: bytes) -> None:
-        """Go on as if the client had not asked for another protocol, which a server may: what follows is a request."""
-        while rest:
+        """Go on as if the client had not asked for another protocol, which a server may: what follows is the body, or
+        another request."""
+        while True:
+            if self._body_behind_upgrade is not None:
+                self.parser = body_parser(self, self._body_behind_upgrade)
+                self._body_behind_upgrade = None
             try:
                 self.parser.feed_data(rest)
             except httptools.HttpParserUpgrade as upgrade:
