@@ -18,7 +18,7 @@ from imgpro_lite.services.doctor import Report, examine
 EXIT_SOMETHING_FAILS = 1
 
 # The packages that decode and encode, without what else is installed.
-_INSTALL = "pip install --upgrade --force-reinstall pyvips-binary pillow pillow-heif py-svg-hush"
+_INSTALL = "pip install --upgrade --force-reinstall pyvips-binary pillow pillow-heif tinycss2"
 
 
 @click.command()
