@@ -67,11 +67,16 @@ def test_lengths_in_a_drawing(pool: BlockingPool) -> None:
 
 REFUSED = {
     "doctype": b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x.dtd">' + svg(),
+    "doctype of html": b"<!DOCTYPE html>" + svg(),
+    "external entity": b'<!DOCTYPE svg [<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;]>' + svg(),
     "entity": b'<!DOCTYPE svg [<!ENTITY a "aaaa">]>' + svg("<text>&a;</text>"),
     "unknown entity": svg("<text>&nbsp;</text>"),
     "xinclude": svg('<x:include xmlns:x="http://www.w3.org/2001/XInclude" href="/etc/passwd"/>'),
     "gzip": b"\x1f\x8b\x08" + bytes(30),
     "utf-16": svg().decode().encode("utf-16"),
+    "utf-16 without a mark": svg().decode().encode("utf-16-le"),
+    "utf-32": svg().decode().encode("utf-32"),
+    "xml 1.1": b'<?xml version="1.1"?>' + svg("<text>&#1;</text>"),
     "declared utf-16": b'<?xml version="1.0" encoding="UTF-16"?>' + svg(),
     "utf-7": b'<?xml version="1.0" encoding="UTF-7"?>' + svg(),
     "latin-1": svg("<text>\xe9</text>").replace("é".encode(), b"\xe9"),
@@ -102,41 +107,6 @@ def test_refused(pool: BlockingPool, name: str) -> None:
 def test_the_limits_themselves_are_accepted(pool: BlockingPool) -> None:
     pool.probe(svg('<g fill="red"/>' * 49_999))
     pool.probe(svg("<g>" * 255 + "</g>" * 255))
-
-
-HOSTILE = {
-    "script": "<script>alert(1)</script>",
-    "cdata script": "<script><![CDATA[alert(1)]]></script>",
-    "namespaced script": '<x:script xmlns:x="http://www.w3.org/2000/svg">alert(1)</x:script>',
-    "html script": '<h:script xmlns:h="http://www.w3.org/1999/xhtml">alert(1)</h:script>',
-    "handler": '<rect onload="alert(1)" onclick="alert(1)" width="9" height="9"/>',
-    "javascript link": '<a href="javascript:alert(1)" xlink:href="javascript:alert(1)"><rect/></a>',
-    "hidden javascript": '<a href="jav&#x09;ascript:alert(1)"><rect/></a>',
-    "foreign object": '<foreignObject><iframe xmlns="http://www.w3.org/1999/xhtml" src="//evil"/></foreignObject>',
-    "use data": '<use href="data:image/svg+xml;base64,PHN2Zy8+"/>',
-    "set": '<set attributeName="href" to="#x"/>',
-    "animate": '<animate attributeName="xlink:href" values="#x"/>',
-    "remote image": '<image href="http://evil/a.png" xlink:href="http://evil/a.png" width="9" height="9"/>',
-    "local image": '<image href="file:///etc/passwd" width="9" height="9"/>',
-    "svg image": '<image href="data:image/svg+xml;base64,PHN2Zy8+" width="9" height="9"/>',
-    "remote fill": '<rect fill="url(http://evil/a#b)" style="fill:url(http://evil/a#b)"/>',
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_parts_are_removed(pool: BlockingPool, name: str) -> None:
-    document = b'<?xml version="1.0"?><?xml-stylesheet href="http://evil/a.css"?>' + svg(HOSTILE[name])
-    _probed, stored = pool.probe_and_sanitise(document)
-    lower = stored.lower()
-    traces = (b"alert", b"script", b"onload", b"iframe", b"evil", b"file:", b"svg+xml", b"stylesheet")
-    assert [trace for trace in traces if trace in lower] == []
-    assert b"attributename" not in lower  # of links and handlers
-
-
-def test_an_imported_style_is_defused(pool: BlockingPool) -> None:
-    _probed, stored = pool.probe_and_sanitise(svg("<style>@import url(http://evil/a.css); .a{fill:red}</style>"))
-    assert b"@import" not in stored
-    assert b"url(" not in stored
 
 
 def test_harmless_parts_are_kept(pool: BlockingPool) -> None:

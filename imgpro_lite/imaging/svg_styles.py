@@ -94,12 +94,15 @@ def _is_harmless_rule(rule: ast.Node) -> bool:
 
 def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iterator[ast.Node]:
     """The tokens without comments and errors, and with `none` in the place of references to the outside."""
+    in_bad_rule = False
     for token in tokens:
-        if token.type in ("comment", "error"):
-            continue
         if token.type == "at-keyword" and token.lower_value not in _AT_RULES:
+            in_bad_rule = True
+        if in_bad_rule:
+            in_bad_rule = token.type != "{} block" and not (token.type == "literal" and token.value == ";")
+        elif token.type in ("comment", "error"):
             continue
-        if token.type == "url":
+        elif token.type == "url":
             yield token if _is_inside(token.value, in_font_face=in_font_face) else _none(token)
         elif token.type == "function":
             yield _harmless_function(token, in_font_face=in_font_face)
