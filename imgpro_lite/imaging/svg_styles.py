@@ -93,7 +93,7 @@ def _is_harmless_rule(rule: ast.Node) -> bool:
 
 
 def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iterator[ast.Node]:
-    """The tokens without comments and errors, and with `none` in the place of references to the outside."""
+    """The tokens without comments and errors, and with nothing in the place of references to the outside."""
     in_bad_rule = False
     for token in tokens:
         if token.type == "at-keyword" and token.lower_value not in _AT_RULES:
@@ -103,7 +103,7 @@ def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iter
         elif token.type in ("comment", "error"):
             continue
         elif token.type == "url":
-            yield token if _is_inside(token.value, in_font_face=in_font_face) else _none(token)
+            yield token if _is_inside(token.value, in_font_face=in_font_face) else _nothing(in_font_face=in_font_face)
         elif token.type == "function":
             yield _harmless_function(token, in_font_face=in_font_face)
         elif token.type in ("() block", "[] block", "{} block"):
@@ -115,7 +115,7 @@ def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iter
 
 def _harmless_function(function: ast.FunctionBlock, *, in_font_face: bool) -> ast.Node:
     if _FETCHING_FUNCTIONS.search(function.lower_name):
-        return _none(function)
+        return _nothing(in_font_face=in_font_face)
     function.arguments = list(_harmless(function.arguments, in_font_face=in_font_face))
     return function
 
@@ -126,5 +126,7 @@ def _is_inside(url: str, *, in_font_face: bool) -> bool:
     return _FONT.fullmatch(url) is not None or (not in_font_face and (url.startswith("#") or is_picture(url)))
 
 
-def _none(token: ast.Node) -> ast.Node:
-    return ast.IdentToken(token.source_line, token.source_column, "none")
+def _nothing(*, in_font_face: bool) -> ast.Node:
+    """What takes the place of a reference: one to nothing, after which the fallback counts as it did before; but for a
+    font that would be the document itself."""
+    return tinycss2.parse_one_component_value("none" if in_font_face else "url(#removed)")
