@@ -12,8 +12,8 @@ from tinycss2 import ast
 
 from imgpro_lite.imaging.jobs import Refused
 
-# A reference is made by url(), src(), image() and the like, by an at-rule, or by what an escape turns into one.
-_MAY_REFER = re.compile(r"\\|@|url|src|image|cross-fade|element|expression|binding|behavior", re.IGNORECASE)
+# A reference is made by one of these functions and properties, by an at-rule, or by what an escape turns into one.
+_MAY_REFER = re.compile(r"url|src|image|cross-fade|element|expression|binding|behavior", re.IGNORECASE)
 
 # References to something in the same document, which are by far the most common ones.
 _LOCAL_REFERENCE = re.compile(r"""url\(\s*(["']?)#[\w.:-]+\1\s*\)""", re.IGNORECASE)
@@ -63,7 +63,7 @@ class StyleFilter:
         return _write(rule for rule in rules if _is_harmless_rule(rule))
 
     def _counted(self, text: str) -> str:
-        others = len(_LONG_DATA.sub("", text))
+        others = len(_LONG_DATA.sub("", text) if "data:" in text else text)
         self._characters_left -= others + (len(text) - others) // _DATA_DISCOUNT
         if self._characters_left < 0:
             raise Refused(
@@ -77,7 +77,7 @@ def _write(nodes: Iterable[ast.Node]) -> str:
 
 
 def _may_refer(text: str) -> bool:
-    return _MAY_REFER.search(_LOCAL_REFERENCE.sub(" ", text)) is not None
+    return "\\" in text or "@" in text or _MAY_REFER.search(_LOCAL_REFERENCE.sub(" ", text)) is not None
 
 
 def _is_harmless_rule(rule: ast.Node) -> bool:

@@ -17,6 +17,7 @@ from benchmarks import (
     memory,
     small_uploads,
     startup,
+    svg_refusals,
     sweep,
 )
 from benchmarks.harness import Row
@@ -34,6 +35,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "small-uploads": small_uploads.run,
     "library": library.run,
     "sweep": sweep.run,
+    "svg-refusals": svg_refusals.run,
 }
 
 
