@@ -161,21 +161,34 @@ def find_harm(stored: bytes) -> list[str]:
         namespace, _, name = str(element.tag)[1:].partition("}")
         if namespace != SVG or name in _RUNNING:
             found.append(str(element.tag))
-        found += [f"{name} {key}={value[:99]}" for key, value in element.attrib.items() if _is_harmful(key, value)]
+        found += [
+            f"{name} {key}={value[:99]}" for key, value in element.attrib.items() if _is_harmful(name, key, value)
+        ]
         if name == "style":
             found += _references(element.text or "")
     return found
 
 
-def _is_harmful(key: str, value: str) -> bool:
+def _is_harmful(element: str, key: str, value: str) -> bool:
     if key in _NAMED:
         return re.match("#|data:image/(png|jpeg|gif|webp);base64,", value) is None
-    if key == "attributeName" and re.search(r"href\s*$|style|^\s*on", value):
+    if key == "attributeName" and re.match("animate|set", element) and re.search(r"href\s*$|style|^\s*on", value):
         return True
+    if key.lower().startswith("on") or key in _FETCHING:
+        return True
+    if key in ("id", "class") or key.startswith("data-"):
+        return False
     is_foreign = key.startswith("{") and key not in (f"{{{XML}}}space", f"{{{XML}}}lang")
-    return is_foreign or key in _FETCHING or key.lower().startswith("on") or bool(_references(value))
+    return is_foreign or ("(" in value and bool(_references(value)))  # at-rules mean nothing in an attribute
 
 
 def _references(style: str) -> list[str]:
-    """References of a style to the outside; escapes are none of a harmless document here."""
-    return re.findall(r"""(?i)\\[^:]|@import|\b(?:url|src|image)\(\s*['"]?(?!#|['"]?data:)[^)]*""", style)
+    """What is left of a style that could fetch something: without its references to what is inside, and its strings,
+    there is no such function in it, nor an escaped letter that could make one."""
+    style = re.sub(
+        r"""(?i)\burl\(\s*(["']?)(?:#|data:(?:image/(?!svg)|font/|application/font))[^"'()\\]*\1\s*\)?""", " ", style
+    )
+    style = re.sub(r""""(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?""", " ", style, flags=re.DOTALL)
+    return re.findall(
+        r"(?i)@import|(?<![\w#@.-])(?:url|src|image|(?:-webkit-)?image-set)\(.*|\\0*[4-7][0-9a-f]|\\[g-z]", style
+    )

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 
 import tinycss2
 from tinycss2 import ast
+from tinycss2.serializer import serialize_string_value, serialize_url
 
 from imgpro_lite.imaging.jobs import Refused
 
@@ -31,6 +32,9 @@ _FONT = re.compile(
     rf"|application/(?:x-)?(?:font-(?:woff2?|ttf|otf|truetype|opentype|sfnt)|vnd\.ms-opentype)){_BASE64}",
     re.IGNORECASE,
 )
+
+# Characters that an escape in CSS can stand for, but no XML document can hold (XML 1.0, 2.2).
+_NOT_IN_XML = re.compile("\\\\?[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 # The tokenizer takes 3 to 5 seconds for a megabyte, but an eighth of that for a font or a picture in a data: URL.
 _MAX_TOKENIZED_CHARACTERS = 256 * 1024
@@ -59,7 +63,7 @@ class StyleFilter:
         """A style sheet."""
         if not _may_refer(text):
             return text
-        rules = tinycss2.parse_stylesheet(self._counted(text), skip_comments=True, skip_whitespace=True)
+        rules = tinycss2.parse_stylesheet(self._counted(text), skip_whitespace=True)
         return _write(rule for rule in rules if _is_harmless_rule(rule))
 
     def _counted(self, text: str) -> str:
@@ -73,7 +77,7 @@ class StyleFilter:
 
 
 def _write(nodes: Iterable[ast.Node]) -> str:
-    return str(tinycss2.serialize(list(nodes)))
+    return _NOT_IN_XML.sub("\ufffd", str(tinycss2.serialize(list(nodes))))
 
 
 def _may_refer(text: str) -> bool:
@@ -83,7 +87,7 @@ def _may_refer(text: str) -> bool:
 def _is_harmless_rule(rule: ast.Node) -> bool:
     """Whether a rule of a sheet is kept, after what it holds was cleaned."""
     keyword = rule.lower_at_keyword if rule.type == "at-rule" else None
-    if rule.type == "error" or (keyword is not None and keyword not in _AT_RULES):
+    if rule.type in ("comment", "error") or (keyword is not None and keyword not in _AT_RULES):
         return False
     in_font_face = keyword == "font-face"
     rule.prelude = list(_harmless(rule.prelude))
@@ -93,7 +97,7 @@ def _is_harmless_rule(rule: ast.Node) -> bool:
 
 
 def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iterator[ast.Node]:
-    """The tokens without comments and errors, and with nothing in the place of references to the outside."""
+    """The tokens without the text of comments and errors, and without references to the outside."""
     in_bad_rule = False
     for token in tokens:
         if token.type == "at-keyword" and token.lower_value not in _AT_RULES:
@@ -101,9 +105,12 @@ def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iter
         if in_bad_rule:
             in_bad_rule = token.type != "{} block" and not (token.type == "literal" and token.value == ";")
         elif token.type in ("comment", "error"):
-            continue
+            yield ast.Comment(0, 0, "")  # as it separates what is around it
+        elif token.type == "string":  # written anew, as its end may be missing where the text ends
+            token.representation = f'"{serialize_string_value(token.value)}"'
+            yield token
         elif token.type == "url":
-            yield token if _is_inside(token.value, in_font_face=in_font_face) else _nothing(in_font_face=in_font_face)
+            yield _inner_url(token.value, in_font_face=in_font_face)
         elif token.type == "function":
             yield _harmless_function(token, in_font_face=in_font_face)
         elif token.type in ("() block", "[] block", "{} block"):
@@ -115,18 +122,24 @@ def _harmless(tokens: Iterable[ast.Node], *, in_font_face: bool = False) -> Iter
 
 def _harmless_function(function: ast.FunctionBlock, *, in_font_face: bool) -> ast.Node:
     if _FETCHING_FUNCTIONS.search(function.lower_name):
-        return _nothing(in_font_face=in_font_face)
+        return _inner_url(_quoted_url(function), in_font_face=in_font_face)
     function.arguments = list(_harmless(function.arguments, in_font_face=in_font_face))
     return function
 
 
-def _is_inside(url: str, *, in_font_face: bool) -> bool:
-    """Whether a URL stays within the document. A font is never an element of it, but the document itself."""
+def _quoted_url(function: ast.FunctionBlock) -> str:
+    """The URL of url("…"), empty for all other functions."""
+    arguments = [token for token in function.arguments if token.type not in ("whitespace", "comment", "error")]
+    is_quoted = function.lower_name == "url" and [token.type for token in arguments] == ["string"]
+    return str(arguments[0].value) if is_quoted else ""
+
+
+def _inner_url(url: str, *, in_font_face: bool) -> ast.Node:
+    """The URL as a token, if it stays within the document. Else one to nothing, after which a fallback counts as it did
+    before; but for a font a fragment would be the document itself."""
     url = url.strip()
-    return _FONT.fullmatch(url) is not None or (not in_font_face and (url.startswith("#") or is_picture(url)))
-
-
-def _nothing(*, in_font_face: bool) -> ast.Node:
-    """What takes the place of a reference: one to nothing, after which the fallback counts as it did before; but for a
-    font that would be the document itself."""
-    return tinycss2.parse_one_component_value("none" if in_font_face else "url(#removed)")
+    inside = _FONT.fullmatch(url) or (not in_font_face and (url.startswith("#") or is_picture(url)))
+    if not inside and in_font_face:
+        return ast.IdentToken(0, 0, "none")
+    url = url if inside else "#removed"
+    return ast.URLToken(0, 0, url, f"url({serialize_url(url)})")
