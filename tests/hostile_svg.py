@@ -179,7 +179,8 @@ def _is_harmful(element: str, key: str, value: str) -> bool:
     if key in ("id", "class") or key.startswith("data-"):
         return False
     is_foreign = key.startswith("{") and key not in (f"{{{XML}}}space", f"{{{XML}}}lang")
-    return is_foreign or ("(" in value and bool(_references(value)))  # at-rules mean nothing in an attribute
+    # Outside of a sheet only functions refer to something.
+    return is_foreign or ("(" in value and any(reference[0] != "@" for reference in _references(value)))
 
 
 def _references(style: str) -> list[str]:
