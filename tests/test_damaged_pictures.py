@@ -89,7 +89,7 @@ def damage_many(server: Running, format_: Format, count: int) -> None:
 
 @pytest.mark.parametrize("format_", Format)
 def test_a_few(server: Running, format_: Format) -> None:
-    damage_many(server, format_, 2 if format_ is Format.SVG else 6)  # an SVG takes a worker for itself
+    damage_many(server, format_, 1 if format_ is Format.SVG else 4)  # an SVG takes a worker for itself
 
 
 @pytest.mark.slow

@@ -54,13 +54,13 @@ def check(body: str) -> None:
     assert rewrite(written) == written
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(styles)
 def test_any_style(text: str) -> None:
     check(f'<style>{_escaped(text)}</style><g style="{_escaped(text)}" fill="{_escaped(text)}"/>')
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(elements)
 def test_any_elements(body: str) -> None:
     check(body)

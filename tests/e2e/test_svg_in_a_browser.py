@@ -21,7 +21,7 @@ pytestmark = pytest.mark.skipif(
 )
 
 # Long enough for a program that waits for the document, and for what it asks for.
-SETTLE_SECONDS = 0.3
+SETTLE_SECONDS = 0.2
 
 # What a program of a document does: mark its window, tell those around it, and ask the canary.
 PROGRAM = (
