@@ -9,29 +9,27 @@ from imgpro_lite.imaging.svg_filter import rewrite
 OPENING = f'<svg xmlns="{hostile_svg.SVG}" xmlns:l="{hostile_svg.XLINK}" xmlns:h="{hostile_svg.XHTML}">'
 
 # What styles are made of, and what their readers have stumbled over.
-STYLE_PIECES = (
+_STYLE_PIECES = (
     "url( url(# URL( uRl(' u\\72l( \\75rl( \\000075 rl( src( image( image-set( -webkit-image-set( expression( var( "
     "calc( @import @IMPORT @\\69mport @media @font-face @keyframes @namespace @charset @supports @layer --a: fill: "
     "src: x: -moz-binding: behavior: http://x.invalid //x.invalid #a data:image/png;base64,AAAA data:image/svg+xml,x "
     "data:font/woff2;base64,AAAA javascript:x ( ) [ ] { } ; , : ! . * /* */ <!-- --> ' \" \\ \\\n \\a U+26 red"
-).split(" ")
+)
+STYLE_PIECES = _STYLE_PIECES.split(" ")
 styles = st.lists(st.sampled_from([*STYLE_PIECES, " ", "\n", "\t", "\f"]), max_size=25).map("".join)
 
-NAMES = (
-    "svg g a use image set animate style script text feImage foreignObject switch title h:script h:style l:a".split()
-)
-KEYS = "href l:href h:href xml:base onload style fill attributeName to values id class data-x src begin".split()
-VALUES = (
-    "#a http://x.invalid data:image/png;base64,AAAA data:image/svg+xml,x javascript:x href l:href fill style".split()
-)
-attributes = st.dictionaries(st.sampled_from(KEYS), st.one_of(st.sampled_from(VALUES), styles), max_size=4)
+_NAMES = "svg g a use image set animate style script text feImage foreignObject switch title h:script h:style l:a"
+_KEYS = "href l:href h:href xml:base onload style fill attributeName to values id class data-x src begin"
+_VALUES = "#a http://x.invalid data:image/png;base64,AAAA data:image/svg+xml,x javascript:x href l:href fill style"
+values = st.one_of(st.sampled_from(_VALUES.split()), styles)
+attributes = st.dictionaries(st.sampled_from(_KEYS.split()), values, max_size=4)
 elements = st.recursive(
     st.one_of(
         st.just("text &lt;script&gt;"), st.just("<!-- > -->"), st.just("<![CDATA[</style>]]>"), st.just("<?a b?>")
     ),
     lambda inner: st.builds(
         lambda name, attributes, inner: f"<{name}{_written(attributes)}>{''.join(inner)}</{name}>",
-        st.sampled_from(NAMES),
+        st.sampled_from(_NAMES.split()),
         attributes,
         st.lists(inner, max_size=4),
     ),
