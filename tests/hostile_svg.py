@@ -185,11 +185,16 @@ def _is_harmful(element: str, key: str, value: str) -> bool:
 
 def _references(style: str) -> list[str]:
     """What is left of a style that could fetch something: without its references to what is inside, and its strings,
-    there is no such function in it, nor an escaped letter that could make one."""
+    there is no such function in it, with or without escapes."""
     style = re.sub(
         r"""(?i)\burl\(\s*(["']?)(?:#|data:(?:image/(?!svg)|font/|application/font))[^"'()\\]*\1\s*\)?""", " ", style
     )
     style = re.sub(r""""(?:[^"\\\n]|\\.)*"?|'(?:[^'\\\n]|\\.)*'?""", " ", style, flags=re.DOTALL)
-    return re.findall(
-        r"(?i)@import|(?<![\w#@.-])(?:url|src|image|(?:-webkit-)?image-set)\(.*|\\0*[4-7][0-9a-f]|\\[g-z]", style
-    )
+    style = re.sub(r"(?i)\\([0-9a-f]{1,6})\s?|\\([^\n])", _unescaped, style)
+    return re.findall(r"(?i)@import|(?<![\w#@.-])(?:url|src|image|(?:-webkit-)?image-set)\(.*", style)
+
+
+def _unescaped(escape: re.Match[str]) -> str:
+    """The letter that an escape in CSS stands for; another one for what is none, as it belongs to a name too."""
+    character = chr(int(escape[1], 16) % 0x110000) if escape[1] else escape[2]
+    return character if character.isalpha() else "x"

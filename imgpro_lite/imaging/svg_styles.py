@@ -6,6 +6,7 @@ and written anew, so that no browser can read it differently. All else, which is
 
 import re
 from collections.abc import Iterable, Iterator
+from itertools import dropwhile
 
 import tinycss2
 from tinycss2 import ast
@@ -91,6 +92,8 @@ def _is_harmless_rule(rule: ast.Node) -> bool:
         return False
     in_font_face = keyword == "font-face"
     rule.prelude = list(_harmless(rule.prelude))
+    if keyword is None:
+        rule.prelude = list(dropwhile(lambda token: token.type in ("comment", "whitespace"), rule.prelude))
     if rule.content is not None:
         rule.content = list(_harmless(rule.content, in_font_face=in_font_face))
     return True
