@@ -25,6 +25,10 @@ from imgpro_lite.setting_types import (
 BYTES_PER_MB = 1024 * 1024
 SECONDS_PER_DAY = 86_400
 
+# Of a worker's address space Python, libvips and their libraries take 300 MB (imaging/budget.py). With 100 more every
+# format works, with AVIF of up to 6 megapixels.
+LEAST_WORKER_MEMORY_MB = 400
+
 # What people write as a path or a name never needs them, and they confuse the system calls and the log.
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -173,7 +177,8 @@ class ImagingSettings(Section):
     worker_memory_mb: int = Field(
         0,
         ge=0,
-        description="Megabytes of address space of one worker. 0: half of the memory, shared out, at most 1024.",
+        description="Megabytes of address space of one worker, at least 400. "
+        "0: half of the memory, shared out, at most 1024.",
     )
     max_megapixels: int = Field(
         250,
@@ -202,6 +207,13 @@ class ImagingSettings(Section):
         "tenth smaller.",
     )
     avif_quality: Quality = Field(55, description="Quality of AVIF variants, 1 to 100 (its scale is not JPEG's).")
+
+    @field_validator("worker_memory_mb")
+    @classmethod
+    def _check_worker_memory(cls, value: int) -> int:
+        if 0 < value < LEAST_WORKER_MEMORY_MB:
+            raise ValueError(f"must be 0 or at least {LEAST_WORKER_MEMORY_MB}: its libraries take 300 of them")
+        return value
 
 
 class StorageSettings(Section):

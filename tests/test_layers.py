@@ -47,7 +47,7 @@ RANKS = {component: rank for rank, components in enumerate(LAYERS.values()) for 
 
 _INPUT_OUTPUT = {"aiosqlite", "http", "httpx", "os", "shutil", "socket", "sqlite3", "subprocess", "tempfile", "urllib3"}
 _FRAMEWORKS = {"click", "jinja2", "rich_click", "starlette", "uvicorn"}
-_PIXELS = {"PIL", "pillow_heif", "py_svg_hush", "pyvips"}
+_PIXELS = {"PIL", "pillow_heif", "pyvips", "tinycss2"}
 
 # What a layer must not import from outside of the package.
 BANNED = {

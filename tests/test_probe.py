@@ -98,6 +98,8 @@ TRUNCATABLE = {
     "lossless webp": make_image("webp", 300, 200, lossless=True),
     "tiled tiff": make_image("tiff", 300, 200, tile=True),
     "plain tiff": make_image("tiff", 300, 200, compression="none"),
+    "tiff of jpeg": make_image("tiff", 300, 200, compression="jpeg"),
+    "big tiff of jpeg": make_image("tiff", 300, 200, compression="jpeg", bigtiff=True),
     "animated gif": make_animation("gif", 60, 50, 9),
     "animated webp": make_animation("webp", 60, 50, 9),
     "ten-bit avif": _deep_avif(),

@@ -213,6 +213,10 @@ def test_plans_in_the_environment_must_be_an_object(write_file: WriteFile, text:
         ('[log]\nformat = "xml"\n', 'imgpro.toml: [log] format: must be one of "text", "json", not "xml" ('),
         ("[anonymous]\nenabled = 1\n", "imgpro.toml: [anonymous] enabled: must be true or false, not 1 ("),
         ("[imaging]\nqueue_seconds = nan\n", "imgpro.toml: [imaging] queue_seconds: must be a number above 0 and up"),
+        (
+            "[imaging]\nworker_memory_mb = 20\n",
+            "imgpro.toml: [imaging] worker_memory_mb: must be 0 or at least 400: its libraries take 300",
+        ),
         ('data_dir = ""\n', "imgpro.toml: data_dir: must not be empty"),
         ('data_dir = "~nobody-of-this-name/x"\n', "imgpro.toml: data_dir: names a home directory that does not exist"),
         ('data_dir = "a\\u0000b"\n', "imgpro.toml: data_dir: must not contain line breaks or other control"),

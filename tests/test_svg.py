@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from images import REAL_IMAGES, BlockingPool, make_image, make_svg, open_image
 
-from imgpro_lite.errors import TransformFailed, UnsupportedFormat
+from imgpro_lite.errors import UnsupportedFormat
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging.jobs import Probed
 
@@ -67,11 +67,16 @@ def test_lengths_in_a_drawing(pool: BlockingPool) -> None:
 
 REFUSED = {
     "doctype": b'<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x.dtd">' + svg(),
+    "doctype of html": b"<!DOCTYPE html>" + svg(),
+    "external entity": b'<!DOCTYPE svg [<!ENTITY % a SYSTEM "file:///etc/passwd"> %a;]>' + svg(),
     "entity": b'<!DOCTYPE svg [<!ENTITY a "aaaa">]>' + svg("<text>&a;</text>"),
     "unknown entity": svg("<text>&nbsp;</text>"),
     "xinclude": svg('<x:include xmlns:x="http://www.w3.org/2001/XInclude" href="/etc/passwd"/>'),
     "gzip": b"\x1f\x8b\x08" + bytes(30),
     "utf-16": svg().decode().encode("utf-16"),
+    "utf-16 without a mark": svg().decode().encode("utf-16-le"),
+    "utf-32": svg().decode().encode("utf-32"),
+    "xml 1.1": b'<?xml version="1.1"?>' + svg("<text>&#1;</text>"),
     "declared utf-16": b'<?xml version="1.0" encoding="UTF-16"?>' + svg(),
     "utf-7": b'<?xml version="1.0" encoding="UTF-7"?>' + svg(),
     "latin-1": svg("<text>\xe9</text>").replace("é".encode(), b"\xe9"),
@@ -88,6 +93,9 @@ REFUSED = {
     "too many elements": svg("<g/>" * 50_000),
     "too deep": svg("<g>" * 256 + "</g>" * 256),
     "too many attributes": svg("<g " + " ".join(f'a{n}="1"' for n in range(1001)) + "/>"),
+    "too many attributes in all": svg(("<g " + " ".join(f'a{n}="1"' for n in range(999)) + "/>") * 502),
+    "too many styles": svg("<style>" + ".\\61{fill:red}" * 20_000 + "</style>"),
+    "styles too deep": svg("<style>" + "@media{" * 20_000 + "</style>"),
     "a million deep": svg("<g>" * 1_000_000),
     "large": svg("<g/>" * 2_000_000),
 }
@@ -102,41 +110,6 @@ def test_refused(pool: BlockingPool, name: str) -> None:
 def test_the_limits_themselves_are_accepted(pool: BlockingPool) -> None:
     pool.probe(svg('<g fill="red"/>' * 49_999))
     pool.probe(svg("<g>" * 255 + "</g>" * 255))
-
-
-HOSTILE = {
-    "script": "<script>alert(1)</script>",
-    "cdata script": "<script><![CDATA[alert(1)]]></script>",
-    "namespaced script": '<x:script xmlns:x="http://www.w3.org/2000/svg">alert(1)</x:script>',
-    "html script": '<h:script xmlns:h="http://www.w3.org/1999/xhtml">alert(1)</h:script>',
-    "handler": '<rect onload="alert(1)" onclick="alert(1)" width="9" height="9"/>',
-    "javascript link": '<a href="javascript:alert(1)" xlink:href="javascript:alert(1)"><rect/></a>',
-    "hidden javascript": '<a href="jav&#x09;ascript:alert(1)"><rect/></a>',
-    "foreign object": '<foreignObject><iframe xmlns="http://www.w3.org/1999/xhtml" src="//evil"/></foreignObject>',
-    "use data": '<use href="data:image/svg+xml;base64,PHN2Zy8+"/>',
-    "set": '<set attributeName="href" to="#x"/>',
-    "animate": '<animate attributeName="xlink:href" values="#x"/>',
-    "remote image": '<image href="http://evil/a.png" xlink:href="http://evil/a.png" width="9" height="9"/>',
-    "local image": '<image href="file:///etc/passwd" width="9" height="9"/>',
-    "svg image": '<image href="data:image/svg+xml;base64,PHN2Zy8+" width="9" height="9"/>',
-    "remote fill": '<rect fill="url(http://evil/a#b)" style="fill:url(http://evil/a#b)"/>',
-}
-
-
-@pytest.mark.parametrize("name", HOSTILE)
-def test_hostile_parts_are_removed(pool: BlockingPool, name: str) -> None:
-    document = b'<?xml version="1.0"?><?xml-stylesheet href="http://evil/a.css"?>' + svg(HOSTILE[name])
-    _probed, stored = pool.probe_and_sanitise(document)
-    lower = stored.lower()
-    traces = (b"alert", b"script", b"onload", b"iframe", b"evil", b"file:", b"svg+xml", b"stylesheet")
-    assert [trace for trace in traces if trace in lower] == []
-    assert b"attributename" not in lower  # of links and handlers; svg-hush keeps harmless animations
-
-
-def test_an_imported_style_is_defused(pool: BlockingPool) -> None:
-    _probed, stored = pool.probe_and_sanitise(svg("<style>@import url(http://evil/a.css); .a{fill:red}</style>"))
-    assert b"@import" not in stored
-    assert b"url(" not in stored
 
 
 def test_harmless_parts_are_kept(pool: BlockingPool) -> None:
@@ -197,19 +170,6 @@ def test_files_outside_are_not_drawn(pool: BlockingPool, tmp_path: Path) -> None
     secret.write_bytes(make_image("png", 60, 40))
     drawn = open_image(pool.transform(svg(f'<image href="{secret.as_uri()}" width="60" height="40"/>'), "png"))
     assert drawn[3].max() == 0
-
-
-def test_an_endless_drawing_is_given_up(tmp_path: Path) -> None:
-    filters = "".join(f'<feMorphology operator="dilate" radius="{radius}"/>' for radius in range(100, 130))
-    bomb = svg(
-        f'<filter id="f" x="0" y="0" width="1" height="1">{filters}</filter>'
-        '<rect width="4000" height="4000" filter="url(#f)"/>',
-        'width="4000" height="4000"',
-    )
-    with BlockingPool(tmp_path, svg_deadline_seconds=0.5) as pool:
-        with pytest.raises(TransformFailed):
-            pool.transform(bomb, "png")
-        assert pool.probe(make_svg(9, 9)).width == 9
 
 
 def test_a_worker_draws_one_svg_only(pool: BlockingPool) -> None:

@@ -19,7 +19,7 @@ from imgpro_lite.store.data_dir import Exposed, list_exposed
 EXIT_SOMETHING_FAILS = 1
 
 # The packages that decode and encode, without what else is installed.
-_INSTALL = "pip install --upgrade --force-reinstall pyvips-binary pillow pillow-heif py-svg-hush"
+_INSTALL = "pip install --upgrade --force-reinstall pyvips-binary pillow pillow-heif tinycss2"
 
 
 @click.command()

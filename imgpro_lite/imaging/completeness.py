@@ -18,10 +18,15 @@ _GIF_IMAGE = 0x2C
 # The boxes at the top of a HEIF file that may hold pixels or say where they are (ISO/IEC 14496-12).
 _HEIF_BOXES = (b"ftyp", b"meta", b"mdat", b"moov", b"idat", b"free", b"skip", b"uuid", b"moof")
 
-# TIFF 6.0: offsets of strips and tiles, and how many bytes each has; and the sizes of the types such numbers come in.
+# TIFF 6.0: offsets of strips and tiles, and how many bytes each has.
 _TIFF_OFFSETS = (273, 324)
 _TIFF_BYTE_COUNTS = (279, 325)
-_TIFF_NUMBERS = {3: "H", 4: "I", 16: "Q"}
+
+# What else pixels cannot do without, though libtiff tries: BitsPerSample, ColorMap, JPEGTables, ReferenceBlackWhite.
+_TIFF_NEEDED = (*_TIFF_OFFSETS, *_TIFF_BYTE_COUNTS, 258, 320, 347, 532)
+
+# Types of values in as many bytes: SHORT, LONG, RATIONAL, UNDEFINED, LONG8 (of BigTIFF).
+_TIFF_NUMBERS = {3: "H", 4: "I", 5: "Q", 7: "B", 16: "Q"}
 
 
 def check_complete(descriptor: int, format_: Format) -> None:
@@ -75,7 +80,7 @@ def _is_complete_heif(data: mmap.mmap) -> bool:
 
 
 def _is_complete_tiff(data: mmap.mmap) -> bool:
-    """Whether the strips or tiles of the first page lie within the file."""
+    """Whether the strips or tiles of the first page, and what is needed to decode them, lie within the file."""
     order = "<" if data[:2] == b"II" else ">"
     is_big = data[2:4] in (b"+\0", b"\0+")
     tags = dict(_tiff_tags(data, order, is_big))
@@ -88,7 +93,7 @@ def _is_complete_tiff(data: mmap.mmap) -> bool:
 
 
 def _tiff_tags(data: mmap.mmap, order: str, is_big: bool) -> Iterator[tuple[int, tuple[int, ...]]]:
-    """The strip and tile tags of the first directory, with their values."""
+    """The tags of the first directory that are needed, with their values. struct.error: they are not there."""
     if is_big:
         (position,) = struct.unpack_from(f"{order}Q", data, 8)
         (entries,) = struct.unpack_from(f"{order}Q", data, position)
@@ -101,7 +106,7 @@ def _tiff_tags(data: mmap.mmap, order: str, is_big: bool) -> Iterator[tuple[int,
     for index in range(entries):
         at = first + index * (head_bytes + inline_bytes)
         tag, kind, count = struct.unpack_from(entry_format, data, at)
-        if tag not in _TIFF_OFFSETS + _TIFF_BYTE_COUNTS or kind not in _TIFF_NUMBERS:
+        if tag not in _TIFF_NEEDED or kind not in _TIFF_NUMBERS:
             continue
         values_format = f"{order}{count}{_TIFF_NUMBERS[kind]}"
         values_at = at + head_bytes

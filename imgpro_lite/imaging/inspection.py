@@ -39,7 +39,7 @@ def list_libraries() -> list[Library]:
         *_inside_pillow(),
         Library("pillow-heif", _installed("pillow-heif")),
         *_inside_pillow_heif(),
-        Library("py-svg-hush", _installed("py-svg-hush")),
+        Library("tinycss2", _installed("tinycss2")),
         Library("expat", expat.EXPAT_VERSION.removeprefix("expat_")),
     ]
 

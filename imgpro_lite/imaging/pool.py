@@ -32,7 +32,7 @@ _PING_SECONDS = 10.0
 # Pause before another attempt to start a worker, when one did not come up.
 _RESTART_SECONDS = 1.0
 
-_BROKEN = "The file could not be decoded: it is damaged, incomplete, or not what it seems to be."
+_BROKEN = "The file could not be decoded: it is damaged, incomplete, too complex, or not what it seems to be."
 _CANNOT = "The picture could not be made in this size and format."
 
 

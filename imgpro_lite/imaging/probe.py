@@ -3,6 +3,8 @@
 import os
 from collections.abc import Iterator, Sequence
 
+import pyvips
+
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import budget, svg
 from imgpro_lite.imaging.completeness import check_complete
@@ -25,15 +27,26 @@ def probe(
     """
     if format_ == Format.SVG:
         source = _sanitise(source, *targets)
-    picture = open_picture(source, format_, limits)
-    if format_ == Format.SVG and max(picture.width, picture.height) > svg.MAX_SIDE_PX:
-        raise Refused(f"The SVG is larger than {svg.MAX_SIDE_PX:,} pixels wide or high.")
+        picture = _open_svg(source, limits)
+    else:
+        picture = open_picture(source, format_, limits)
     check_complete(source, format_)
     intermediates = Intermediates(picture, format_, intermediates_px)
     if not intermediates:
         _decode_all(picture)
     probed = Probed(format_, picture.width, picture.height, picture.has_alpha, picture.frames)
     return probed, intermediates.save(intermediates_px, targets) if intermediates else iter(())
+
+
+def _open_svg(source: int, limits: Limits) -> Picture:
+    """The size of an SVG, which nothing is drawn for: a refusal leaves the worker fit for more."""
+    try:
+        picture = open_picture(source, Format.SVG, limits)
+    except pyvips.Error as error:
+        raise Refused("The SVG has no size, or nothing that could be drawn.") from error
+    if max(picture.width, picture.height) > svg.MAX_SIDE_PX:
+        raise Refused(f"The SVG is larger than {svg.MAX_SIDE_PX:,} pixels wide or high.")
+    return picture
 
 
 def _sanitise(source: int, sanitized: int) -> int:

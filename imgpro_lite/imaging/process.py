@@ -51,6 +51,7 @@ def _environment() -> dict[str, str]:
         "LANG": "C.UTF-8",
         "PYTHONPATH": str(Path(__file__).resolve().parents[2]),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONWARNINGS": "ignore",  # of Pillow, about odd files
         "VIPS_CONCURRENCY": "1",  # as many workers as cores, one core for each
         "VIPS_DISC_THRESHOLD": "100g",  # never a temporary file, which the sandbox would forbid anyway
         "VIPS_WARNING": "0",  # a stranger's file that is only odd is not worth a line in the log

@@ -18,6 +18,7 @@ from benchmarks import (
     slow_clients,
     small_uploads,
     startup,
+    svg_refusals,
     sweep,
 )
 from benchmarks.harness import Row
@@ -36,6 +37,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "small-uploads": small_uploads.run,
     "library": library.run,
     "sweep": sweep.run,
+    "svg-refusals": svg_refusals.run,
 }
 
 
