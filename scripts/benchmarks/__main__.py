@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import (
     big_uploads,
+    bombs,
     cold_page,
     encoders,
     first_view,
@@ -34,6 +35,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "small-uploads": small_uploads.run,
     "library": library.run,
     "sweep": sweep.run,
+    "bombs": bombs.run,
 }
 
 

@@ -6,9 +6,11 @@ from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import httpx2
 from commands import make_key
 from library import check_counts, check_files
-from running import Running, until
+from mailing import parse, tokens
+from running import WAIT_SECONDS, Running, until
 
 from fuzzing import corpus
 from fuzzing.checks import find_faults
@@ -28,7 +30,10 @@ anonymous_uploads_per_hour = 0
 anonymous_uploads_per_day = 0
 keys_per_email_per_hour = 0
 keys_per_ip_per_hour = 0
+[plans.free]
+uploads_per_month = 20  # soon used up, so that there are links to upgrade
 """
+MAILED_KEYS = 8
 
 
 @dataclass
@@ -56,6 +61,7 @@ def _attack(server: Running, requests: int, seed: int, connections: int, report:
     keys = [["--verified"], ["--verified", "--plan", "scale"], ["--read-only"], ["--plan", "free"]]
     made = [make_key(server.data_dir, *options, email=f"ops{n}@example.com") for n, options in enumerate(keys)]
     known = Known([str(key["key"]).encode() for key in made])
+    known.found["tokens"].extend(_mailed_tokens(server))
     workers = len(server.workers())
     asyncio.run(_send_all(server.port, requests, seed, connections, known, report))
     report.server_mb = peak_mb(server.process.pid)
@@ -73,6 +79,15 @@ def _attack(server: Running, requests: int, seed: int, connections: int, report:
             check(server.data_dir)
         except AssertionError as error:
             report.faults.append(f"{check.__name__}: {error}")
+
+
+def _mailed_tokens(server: Running) -> list[bytes]:
+    """Tokens of links that confirm an address."""
+    for number in range(MAILED_KEYS):
+        body = {"email": f"u{number}@example.com"}
+        httpx2.post(f"{server.url}/v1/keys", json=body, timeout=WAIT_SECONDS, trust_env=False).raise_for_status()
+    files = until(lambda: len(found := list((server.data_dir / "outbox").glob("*.eml"))) >= MAILED_KEYS and found)
+    return [token.encode() for path in files for token in tokens(parse(path.read_bytes()))]
 
 
 def _require(report: Report, holds: bool, fault: str) -> None:
