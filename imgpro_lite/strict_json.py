@@ -2,8 +2,9 @@
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
+
+_CONTAINERS = (dict, list)
 
 MAX_JSON_DEPTH = 64  # far more than anybody nests by hand, far less than Python's recursion limit
 
@@ -40,16 +41,15 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
-        level = [child for parent in level for child in _children(parent)]
+        # Only what has children of its own goes on to the next level: most of a long list does not.
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) in _CONTAINERS
+        ]
         if not level:
             return False
     return True
-
-
-def _children(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value

@@ -19,6 +19,7 @@ def make_all(folder: Path) -> None:
         "interlaced.png": _interlaced_png,
         "header.png": _header_png,
         "frames.gif": _gif,
+        "lists.json": _json,
         "view-filter.svg": _filters,
         "view-paths.svg": _paths,
     }
@@ -53,6 +54,11 @@ def _gif() -> bytes:
     screen = b"GIF89a" + struct.pack("<HHBBB", 100, 100, 0x80, 0, 0) + bytes(3) + b"\xff\xff\xff"
     dot = b"\x2c" + struct.pack("<HHHHB", 0, 0, 1, 1, 0) + b"\x02\x02\x44\x01\x00"
     return screen + dot * GIF_FRAMES + b"\x3b"
+
+
+def _json() -> bytes:
+    """A megabyte of brackets, which is as long as a body may be."""
+    return b"[" + (b"[" * 60 + b"]" * 60 + b",") * 8600 + b"0]"
 
 
 def _filters() -> bytes:

@@ -1,7 +1,8 @@
 """Clients that send bombs in a loop, from a process of their own.
 
-python -m benchmarks.bombing PORT FOLDER CLIENTS SECONDS uploads the files of the folder again and again, views what was
-accepted, and writes FOLDER/answers.json: how often each file was answered with which status.
+python -m benchmarks.bombing PORT FOLDER CLIENTS SECONDS KEY uploads the files of the folder again and again, views what
+was accepted, sends JSON with the key, and writes FOLDER/answers.json: how often each file was answered with which
+status.
 """
 
 import asyncio
@@ -59,7 +60,12 @@ async def _bomb(port: int, name: str, content: bytes, answers: "Counter[str]", n
 
 
 async def _bomb_again_and_again(
-    port: int, bombs: list[tuple[str, bytes]], until: float, answers: "Counter[str]", numbers: "itertools.count[int]"
+    port: int,
+    bombs: list[tuple[str, bytes]],
+    until: float,
+    answers: "Counter[str]",
+    numbers: "itertools.count[int]",
+    key: str,
 ) -> None:
     for name, content in itertools.cycle(bombs):
         if time.monotonic() >= until:
@@ -68,21 +74,34 @@ async def _bomb_again_and_again(
             head, body = _form(name, content)
             status, _ = await _ask(port, head, body, pace_seconds=0.4)
             answers[f"{name} {status}"] += 1
+        elif name.endswith(".json"):
+            head = f"PATCH /v1/media/batch HTTP/1.1\r\nAuthorization: Bearer {key}\r\n"
+            status, _ = await _ask(port, head.encode(), content)
+            answers[f"{name} {status}"] += 1
         else:
             await _bomb(port, name, content, answers, numbers)
         await asyncio.sleep(PAUSE_SECONDS)
 
 
-async def _main(port: int, folder: Path, clients: int, seconds: float) -> None:
-    bombs = [(path.name, path.read_bytes()) for path in sorted(folder.iterdir())]
-    bombs.append((SLOW, b"x" * 20 * SLOW_CHUNK_BYTES))
+async def _bomb_all(
+    port: int, bombs: list[tuple[str, bytes]], clients: int, seconds: float, key: str
+) -> dict[str, int]:
     until, answers, numbers = time.monotonic() + seconds, Counter[str](), itertools.count()
     async with asyncio.TaskGroup() as tasks:
         for client in range(clients):
             start = client % len(bombs)  # each begins with another
-            tasks.create_task(_bomb_again_and_again(port, bombs[start:] + bombs[:start], until, answers, numbers))
-    (folder / "answers.json").write_text(json.dumps(dict(sorted(answers.items()))))
+            turn = bombs[start:] + bombs[:start]
+            tasks.create_task(_bomb_again_and_again(port, turn, until, answers, numbers, key))
+    return dict(sorted(answers.items()))
+
+
+def _main() -> None:
+    port, folder, clients, seconds, key = sys.argv[1:]
+    bombs = [(path.name, path.read_bytes()) for path in sorted(Path(folder).iterdir())]
+    bombs.append((SLOW, b"x" * 20 * SLOW_CHUNK_BYTES))
+    answers = asyncio.run(_bomb_all(int(port), bombs, int(clients), float(seconds), key))
+    Path(folder, "answers.json").write_text(json.dumps(answers))
 
 
 if __name__ == "__main__":
-    asyncio.run(_main(int(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])))
+    _main()

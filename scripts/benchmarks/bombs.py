@@ -51,11 +51,12 @@ def run() -> Iterator[Row | str]:
         bomb_files.make_all(bombs)
         log = folder / "log"
         with imgpro(folder / "data", log=log, environ={"IMGPRO_LOG_LEVEL": "info"}) as server:
-            requests = _prepare(server, folder)
+            key = owner_key(folder / "data")
+            requests = _prepare(server, folder, key)
             server.wait_until_idle()
             quiet = asyncio.run(_watch(server, requests, QUIET_SECONDS))[0]
             command = [sys.executable, "-m", "benchmarks.bombing", server.url.rpartition(":")[2]]
-            attackers = subprocess.Popen([*command, str(bombs), str(CLIENTS), str(BOMBED_SECONDS)])
+            attackers = subprocess.Popen([*command, str(bombs), str(CLIENTS), str(BOMBED_SECONDS), key])
             bombed, worker_mb = asyncio.run(_watch(server, requests, BOMBED_SECONDS))
             attackers.wait()
             yield from _report(quiet, bombed)
@@ -66,9 +67,8 @@ def run() -> Iterator[Row | str]:
         yield f"the bombs were answered: {json.loads((bombs / 'answers.json').read_text())}"
 
 
-def _prepare(server: Server, folder: Path) -> dict[str, bytes]:
+def _prepare(server: Server, folder: Path, key: str) -> dict[str, bytes]:
     """The requests to watch; what they ask for is in the cache."""
-    key = owner_key(folder / "data")
     address, _ = post_image(server.url, key, photograph(folder / "photo.jpg", 3).read_bytes())
     path = address.removeprefix(server.url)
     # The second is spelt as no client of ours would, so that it is never kept in memory.
