@@ -8,6 +8,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from imgpro_lite.errors import ValidationFailed
 from imgpro_lite.fields import (
     DEFAULT_PAGE_IMAGES,
+    MAX_METADATA_KEYS,
     RESERVED,
     TagMode,
     check_date,
@@ -172,7 +173,7 @@ def parse_with_metadata(
     Raises ValidationFailed with every wrong field, reserved names and the `problems` known before among them.
     """
     if len(values) > MAX_BODY_FIELDS:
-        return parse(model, values, problems)  # which refuses them
+        raise ValidationFailed({"metadata": [f"may have at most {MAX_METADATA_KEYS} keys"], **(problems or {})})
     known = {name: value for name, value in values.items() if name in model.model_fields}
     extra = {name: value for name, value in values.items() if name not in model.model_fields}
     reserved = {name: ["is a reserved name and cannot be metadata"] for name in extra if name in RESERVED}

@@ -76,5 +76,3 @@ class Runtime:
     """Variants that are to be made again with more care, by name."""
     rate_windows: RateWindows
     in_flight: SingleFlight
-    large_json: asyncio.Lock = field(default_factory=asyncio.Lock)
-    """Held while a large body is parsed: one at a time, so that many cannot take the processor from everybody else."""

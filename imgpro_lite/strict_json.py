@@ -9,8 +9,17 @@ _CONTAINERS = (dict, list)
 MAX_JSON_DEPTH = 64  # far more than anybody nests by hand, far less than Python's recursion limit
 
 
+# Commas and opening brackets, wherever they are: there are about as many values. 16 KB of metadata cannot have more. A
+# megabyte of brackets takes half a second, in which nobody else is served, and no thread can help: Python parses under
+# its lock.
+MAX_JSON_MARKS = 16 * 1024
+
+
 def parse_json(text: str) -> Any:
-    """Strict JSON. Raises ValueError also for what Python lets pass: NaN, Infinity, duplicate keys, deep nesting."""
+    """Strict JSON. Raises ValueError also for what Python lets pass: NaN, Infinity, duplicate keys, deep nesting, and
+    for more values than any request has."""
+    if sum(text.count(mark) for mark in ",[{") > MAX_JSON_MARKS:
+        raise ValueError("has too many values")
     try:
         value = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys

@@ -16,10 +16,6 @@ from imgpro_lite.strict_json import parse_json
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
 
-# More than this is parsed in a thread, one body at a time: a megabyte of brackets takes 0.1 s, and everybody else would
-# wait so long. A body of this length takes at most 6 ms; honest ones, with 100 ids or 16 KB of metadata, are shorter.
-LARGE_JSON_CHARS = 64 * 1024
-
 # A body may be slow, but not so slow that it only holds the connection: less than this on average after half a minute.
 MIN_BODY_BYTES_PER_SECOND = 1024
 SLOW_BODY_SECONDS = 30
@@ -123,7 +119,7 @@ async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[
     if empty_ok and not body:
         return {}
     try:
-        value = await _parse(request, body.decode("utf-8"))
+        value = parse_json(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise BadRequest("The body is not valid UTF-8.") from None
     except ValueError:
@@ -131,13 +127,6 @@ async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[
     if not isinstance(value, dict):
         raise BadRequest("The body must be a JSON object.")
     return value
-
-
-async def _parse(request: Request, text: str) -> Any:
-    if len(text) <= LARGE_JSON_CHARS:
-        return parse_json(text)
-    async with runtime(request).large_json:
-        return await asyncio.to_thread(parse_json, text)
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
