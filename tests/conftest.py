@@ -8,12 +8,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import settings as examples
 from starlette.testclient import TestClient
 
 import imgpro_lite
 from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
 from imgpro_lite.settings import Settings
+
+# The same examples every time, so that a change is never blamed for what was there before; `--full` tries others.
+examples.register_profile("same", deadline=None, derandomize=True, max_examples=50)
+examples.register_profile("others", deadline=None, print_blob=True, max_examples=300)
+examples.load_profile("same")
 
 
 def pytest_configure() -> None:
