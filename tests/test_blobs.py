@@ -13,6 +13,7 @@ from imgpro_lite.links import Secret
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.data_dir import hold_data_dir, load_secrets
 from imgpro_lite.store.files import DirectoryLock
+from imgpro_lite.store.spool import ALL_BATCHES_BYTES, MAX_BATCH_BYTES, MIN_BATCH_BYTES, batch_bytes
 
 CONTENT = b"the bytes of a picture"
 SHA256 = hashlib.sha256(CONTENT).digest()
@@ -42,6 +43,17 @@ def test_a_blob_is_found_by_its_hash(blobs: BlobStore) -> None:
     name = SHA256.hex()
     assert blobs.path(SHA256) == blobs.root / name[:2] / name[2:4] / name
     assert blobs.path(SHA256).read_bytes() == CONTENT
+
+
+def test_files_that_arrive_at_once_share_the_memory_there_is(blobs: BlobStore) -> None:
+    assert batch_bytes(0) == batch_bytes(1) == batch_bytes(32) == MAX_BATCH_BYTES
+    assert all(2 * count * batch_bytes(count) <= ALL_BATCHES_BYTES for count in range(1, 257))
+    assert batch_bytes(100_000) == MIN_BATCH_BYTES
+    with blobs.temporary(), blobs.temporary():
+        assert blobs.arriving() == 2
+    with pytest.raises(RuntimeError), blobs.temporary():
+        raise RuntimeError
+    assert blobs.arriving() == 0
 
 
 def test_the_same_bytes_twice_are_one_blob(blobs: BlobStore) -> None:

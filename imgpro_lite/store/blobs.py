@@ -21,6 +21,7 @@ class BlobStore:
         self.root = data_dir / "blobs"
         self.temp_dir = data_dir / "tmp"
         self._min_free_bytes = min_free_bytes
+        self._arriving = 0
 
     def prepare(self) -> None:
         """Make the directories, and remove what uploads that a crash cut short left behind."""
@@ -41,14 +42,20 @@ class BlobStore:
         if free_bytes(self.temp_dir) < self._min_free_bytes:
             raise StorageFull
 
+    def arriving(self) -> int:
+        """How many temporary files there are now."""
+        return self._arriving
+
     @contextlib.contextmanager
     def temporary(self) -> Iterator[tuple[Path, int]]:
         """A new empty file and its descriptor, both gone after the block unless `adopt` took the file."""
         descriptor, name = tempfile.mkstemp(dir=self.temp_dir)
         path = Path(name)
+        self._arriving += 1
         try:
             yield path, descriptor
         finally:
+            self._arriving -= 1
             os.close(descriptor)
             path.unlink(missing_ok=True)
 

@@ -4,7 +4,7 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,8 +14,16 @@ from imgpro_lite.formats import SNIFF_BYTES
 from imgpro_lite.store.files import sync_file
 
 # Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
-# 512 KiB about 1 ms. Two such buffers for each of 20 uploads at once are 20 MB.
-BATCH_BYTES = 512 * 1024
+# 512 KiB about 1 ms. Each upload has two such buffers, so when more than 32 arrive at once, each gets smaller ones.
+MAX_BATCH_BYTES = 512 * 1024
+MIN_BATCH_BYTES = 64 * 1024  # what uvicorn hands over at a time
+ALL_BATCHES_BYTES = 32 * 1024 * 1024
+
+
+def batch_bytes(arriving: int) -> int:
+    """How much each of so many uploads at once may collect."""
+    return max(MIN_BATCH_BYTES, min(MAX_BATCH_BYTES, ALL_BATCHES_BYTES // (2 * max(1, arriving))))
+
 
 _DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
@@ -39,9 +47,11 @@ class SpooledFile:
 class Spool:
     """Takes the bytes of one file. One thread at a time writes and hashes while the next bytes arrive."""
 
-    def __init__(self, path: Path, descriptor: int) -> None:
+    def __init__(self, path: Path, descriptor: int, arriving: Callable[[], int] = lambda: 1) -> None:
+        """`arriving` tells how many files arrive at once."""
         self._path = path
         self._descriptor = descriptor
+        self._arriving = arriving
         self._hash = hashlib.sha256()
         self._batch = bytearray()
         self._writing: asyncio.Future[None] | None = None
@@ -57,7 +67,7 @@ class Spool:
 
     async def flush_if_needed(self) -> None:
         """Write a full batch, in the background. Raises StorageFull when an earlier one did not fit."""
-        if len(self._batch) >= BATCH_BYTES:
+        if len(self._batch) >= batch_bytes(self._arriving()):
             await self._start_writing()
 
     async def finish(self) -> SpooledFile:

@@ -53,7 +53,7 @@ async def receive_upload(
     Raises MissingFile, FileTooLarge, ValidationFailed, BadRequest, StorageFull.
     """
     with blobs.temporary() as (path, descriptor):
-        spool = Spool(path, descriptor)
+        spool = Spool(path, descriptor, blobs.arriving)
         try:
             reader = _FormReader(_boundary(request), spool)
             await _read(request, reader, spool, limit_bytes, check_size)
