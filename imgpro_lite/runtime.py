@@ -19,6 +19,10 @@ from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.db import Database
 
+# Bodies of JSON that are larger than any honest one, held in memory at once: 1 MB each, so 32 MB. The others need no
+# place, so that nobody who holds all of them keeps small requests out.
+MAX_LARGE_BODIES = 32
+
 
 @dataclass(frozen=True)
 class Allowances:
@@ -76,3 +80,5 @@ class Runtime:
     """Variants that are to be made again with more care, by name."""
     rate_windows: RateWindows
     in_flight: SingleFlight
+    large_bodies: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(MAX_LARGE_BODIES))
+    """Places for bodies that are held in memory and large."""

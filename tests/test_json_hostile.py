@@ -1,5 +1,6 @@
 """JSON bodies that no polite client sends (hardening C2): 400 when they cannot be parsed, 422 when they are wrong."""
 
+import asyncio
 import json
 from collections.abc import Iterator
 from typing import Any
@@ -8,6 +9,8 @@ import pytest
 from conftest import Api
 from shared import serve
 from wire import check_refusal, send_raw
+
+from imgpro_lite.runtime import MAX_LARGE_BODIES
 
 MB = 1024 * 1024
 GOOD = b'{"email": "dev@example.com"}'
@@ -204,3 +207,27 @@ def test_the_largest_metadata_that_there_can_be(shared: Api) -> None:
 def test_a_long_body_is_taken_like_a_short_one(shared: Api) -> None:
     body = b'{"email": "long@example.com", "name": "a"' + b" " * 900_000 + b"}"
     assert post(shared, body).status_code == 201
+
+
+def test_only_so_many_long_bodies_are_held_at_once(shared: Api) -> None:
+    app: Any = shared.client.app
+    portal: Any = shared.client.portal
+    places = app.state.runtime.large_bodies
+    long = b'{"email": "held@example.com"' + b" " * 70_000 + b"}"
+    for _ in range(MAX_LARGE_BODIES):
+        portal.call(places.acquire)
+    try:
+        answer = post(shared, long)
+        check_refusal(answer, 503, "overloaded")
+        assert int(answer.headers["retry-after"]) > 0
+        assert post(shared, GOOD).status_code == 201
+    finally:
+        for _ in range(MAX_LARGE_BODIES):
+            portal.call(release, places)
+    assert post(shared, long).status_code == 201
+    assert post(shared, b"[" + long).status_code == 400
+    assert not places.locked()
+
+
+async def release(places: asyncio.Semaphore) -> None:
+    places.release()

@@ -1,6 +1,7 @@
 """From a request to what the services understand: the caller, its address, and parsed bodies."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
@@ -8,13 +9,17 @@ from typing import Any
 
 from starlette.requests import Request
 
-from imgpro_lite.errors import BadRequest, Unauthorized
+from imgpro_lite.errors import BadRequest, Overloaded, Unauthorized
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts
 from imgpro_lite.strict_json import parse_json
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
+
+# A larger body needs one of the places for large ones; 100 ids, or 16 KB of metadata in escapes, are smaller.
+LARGE_BODY_BYTES = 64 * 1024
+RETRY_AFTER_LARGE_BODIES_SECONDS = 30  # what holds a place is given up in about this time when it is slow
 
 # A body may be slow, but not so slow that it only holds the connection: less than this on average after half a minute.
 MIN_BODY_BYTES_PER_SECOND = 1024
@@ -130,12 +135,20 @@ async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[
 
 
 async def read_body(request: Request, max_bytes: int) -> bytes:
-    """The whole body. Raises BadRequest when it has more bytes."""
+    """The whole body. Raises BadRequest when it has more bytes, Overloaded when it is large and many others are too."""
     body = bytearray()
-    async for chunk in body_chunks(request):
-        body += chunk
-        if len(body) > max_bytes:
-            raise BadRequest(f"The body exceeds the limit of {max_bytes // 1024} KB.")
+    async with contextlib.AsyncExitStack() as stack:
+        has_place = False
+        async for chunk in body_chunks(request):
+            body += chunk
+            if len(body) > max_bytes:
+                raise BadRequest(f"The body exceeds the limit of {max_bytes // 1024} KB.")
+            if len(body) > LARGE_BODY_BYTES and not has_place:
+                places = runtime(request).large_bodies
+                if places.locked():
+                    raise Overloaded(RETRY_AFTER_LARGE_BODIES_SECONDS)
+                await stack.enter_async_context(places)
+                has_place = True
     return bytes(body)
 
 
