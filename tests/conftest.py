@@ -1,4 +1,4 @@
-"""A real server for every test: real SQLite, disk and workers. Only time is faked."""
+"""A real server for every test: real SQLite, disk and workers. Only time is faked, and the internet."""
 
 import compileall
 from collections.abc import Callable, Iterator
@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 import imgpro_lite
 from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
+from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.settings import Settings
 
 # The same examples every time, so that a change is never blamed for what was there before; `--full` tries others.
@@ -83,14 +84,15 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
     with `crashed` as after a kill -9."""
     with ExitStack() as stack:
 
-        def start_server(*, crashed: bool = False, **sections: Any) -> Api:
+        def start_server(*, crashed: bool = False, internet: Internet | None = None, **sections: Any) -> Api:
             stack.close()
             if crashed:
                 (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
             # One worker, and none more in the background but where a test asks for it.
             imaging = {"workers": 1, "refine_avif": False, **sections.pop("imaging", {})}
             settings = Settings.model_validate({"data_dir": tmp_path / "data", "imaging": imaging, **sections})
-            client = stack.enter_context(TestClient(create_app(settings, clock), raise_server_exceptions=False))
+            app = create_app(settings, clock, internet)
+            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)
 
         yield start_server

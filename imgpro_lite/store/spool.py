@@ -4,13 +4,14 @@ import asyncio
 import errno
 import hashlib
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import SNIFF_BYTES
+from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.files import sync_file
 
 # Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
@@ -97,6 +98,17 @@ class Spool:
         while view:  # a write may be short: on a disk that is nearly full the first one is
             view = view[os.write(self._descriptor, view) :]
         self._hash.update(batch)
+
+
+@asynccontextmanager
+async def open_spool(blobs: BlobStore) -> AsyncIterator[Spool]:
+    """A spool for a new file, which is gone after the block unless the store adopted it."""
+    with blobs.temporary() as (path, descriptor):
+        spool = Spool(path, descriptor, blobs.arriving)
+        try:
+            yield spool
+        finally:
+            await spool.abandon()
 
 
 @contextmanager
