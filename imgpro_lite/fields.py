@@ -19,10 +19,15 @@ from imgpro_lite.strict_json import parse_json
 MAX_EMAIL_CHARS = 320  # RFC 3696: 64 before the @, 255 after it
 MAX_TAGS = 10
 MAX_TAG_CHARS = 50
+# Of text or an array of tags, before anything looks at it: with spaces, and with tags that are there twice, ten tags of
+# fifty characters are shorter. To split a megabyte of commas takes most of a second.
+MAX_TAGS_CHARS = 16 * 1024
 MAX_NAME_CHARS = 255
 MAX_EXTERNAL_ID_CHARS = 255
 MAX_METADATA_KEYS = 50
 MAX_METADATA_BYTES = 16 * 1024
+# As the text of a form: escapes take six characters for each byte.
+MAX_METADATA_CHARS = 6 * MAX_METADATA_BYTES
 MAX_BATCH_IDS = 100
 MAX_PAGE_IMAGES = 100
 DEFAULT_PAGE_IMAGES = 50
@@ -37,6 +42,7 @@ _RESERVED_WORDS = """
 """
 RESERVED = frozenset(_RESERVED_WORDS.split())
 
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False)
 _NAMESPACE = re.compile(r"[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,18}")
 _COMPACT_DATE = re.compile(r"(?:19|20)[0-9]{2}(?:0[1-9]|1[0-2])(?:0[1-9]|[12][0-9]|3[01])")
@@ -108,18 +114,20 @@ def check_name(value: Any) -> str:
 
 def check_tags(value: Any) -> tuple[str, ...]:
     """Tags from comma-separated text or a JSON array: trimmed, lower-cased, each once (decision 28)."""
+    if isinstance(value, str | list) and len(value) > MAX_TAGS_CHARS:
+        raise ValueError(f"at most {MAX_TAGS} tags are possible, of at most {MAX_TAG_CHARS} characters each")
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = _json_field(value)
     parts = value.split(",") if isinstance(value, str) else value
     if not isinstance(parts, list) or not all(isinstance(part, str) for part in parts):
         raise ValueError("must be comma-separated text or an array of strings")
     tags = dict.fromkeys(tag for part in parts if (tag := _text(part).strip().lower()))
-    if any(unicodedata.category(char) in _HARMFUL_CATEGORIES for tag in tags for char in tag):
-        raise ValueError("must not have control characters")
     if len(tags) > MAX_TAGS:
         raise ValueError(f"at most {MAX_TAGS} tags are possible, these are {len(tags)}")
     if any(len(tag) > MAX_TAG_CHARS for tag in tags):
         raise ValueError(f"a tag may have at most {MAX_TAG_CHARS} characters")
+    if any(unicodedata.category(char) in _HARMFUL_CATEGORIES for tag in tags for char in tag):
+        raise ValueError("must not have control characters")
     return tuple(tags)
 
 
@@ -184,6 +192,8 @@ def check_ttl(value: Any) -> int:
 def check_metadata(value: Any) -> dict[str, Any]:
     """A JSON object, or its text: at most MAX_METADATA_KEYS keys and MAX_METADATA_BYTES as JSON (decision 33)."""
     if isinstance(value, str):
+        if len(value) > MAX_METADATA_CHARS:
+            raise _too_much_metadata()
         value = _json_field(value)
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")
@@ -191,13 +201,20 @@ def check_metadata(value: Any) -> dict[str, Any]:
         raise ValueError(f"may not have the reserved names {', '.join(reserved)}")
     if len(value) > MAX_METADATA_KEYS:
         raise ValueError(f"may have at most {MAX_METADATA_KEYS} keys")
+    size_bytes = 0
     try:
-        size_bytes = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode())
+        # Piece by piece, so that of a megabyte only the first few pages are looked at.
+        for piece in _ENCODER.iterencode(value):
+            size_bytes += len(piece.encode())
+            if size_bytes > MAX_METADATA_BYTES:
+                raise _too_much_metadata()
     except UnicodeEncodeError:
         raise ValueError("must be valid text") from None
-    if size_bytes > MAX_METADATA_BYTES:
-        raise ValueError(f"may have at most {MAX_METADATA_BYTES} bytes as JSON")
     return value
+
+
+def _too_much_metadata() -> ValueError:
+    return ValueError(f"may have at most {MAX_METADATA_BYTES} bytes as JSON")
 
 
 def check_new_name(value: Any) -> str:

@@ -79,6 +79,11 @@ class Caller:
     def anonymous(self) -> bool:
         return self.key is None
 
+    @property
+    def subject(self) -> str:
+        """Who shares a turn when many wait: the team, or for strangers the address."""
+        return self.address if self.anonymous else self.team.hash
+
 
 class Media(NamedTuple):
     """An image as stored. Sizes in pixels are those of the upright picture, times are Unix seconds.

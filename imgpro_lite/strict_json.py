@@ -2,14 +2,24 @@
 
 import json
 import math
-from collections.abc import Iterator
 from typing import Any
+
+_CONTAINERS = (dict, list)
 
 MAX_JSON_DEPTH = 64  # far more than anybody nests by hand, far less than Python's recursion limit
 
 
+# Commas and opening brackets, wherever they are: there are about as many values. 16 KB of metadata cannot have more. A
+# megabyte of brackets takes half a second, in which nobody else is served, and no thread can help: Python parses under
+# its lock.
+MAX_JSON_MARKS = 16 * 1024
+
+
 def parse_json(text: str) -> Any:
-    """Strict JSON. Raises ValueError also for what Python lets pass: NaN, Infinity, duplicate keys, deep nesting."""
+    """Strict JSON. Raises ValueError also for what Python lets pass: NaN, Infinity, duplicate keys, deep nesting, and
+    for more values than any request has."""
+    if sum(text.count(mark) for mark in ",[{") > MAX_JSON_MARKS:
+        raise ValueError("has too many values")
     try:
         value = json.loads(
             text, parse_constant=_refuse_constant, parse_float=_finite_float, object_pairs_hook=_unique_keys
@@ -40,16 +50,15 @@ def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _depth_exceeds(value: Any, limit: int) -> bool:
-    level = [value]
+    level = [value] if isinstance(value, dict | list) else []
     for _ in range(limit):
-        level = [child for parent in level for child in _children(parent)]
+        # Only what has children of its own goes on to the next level: most of a long list does not.
+        level = [
+            child
+            for parent in level
+            for child in (parent.values() if type(parent) is dict else parent)
+            if type(child) in _CONTAINERS
+        ]
         if not level:
             return False
     return True
-
-
-def _children(value: Any) -> Iterator[Any]:
-    if isinstance(value, dict):
-        yield from value.values()
-    elif isinstance(value, list):
-        yield from value

@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck
+from hypothesis import settings as examples
 from starlette.testclient import TestClient
 
 import imgpro_lite
@@ -15,6 +17,13 @@ from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
 from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.settings import Settings
+
+# The same examples every time, so that a change is never blamed for what was there before; `--full` tries others.
+# How long one takes says nothing on a machine that is busy.
+_PATIENT = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+examples.register_profile("same", derandomize=True, max_examples=50, **_PATIENT)
+examples.register_profile("others", print_blob=True, max_examples=300, **_PATIENT)
+examples.load_profile("same")
 
 
 def pytest_configure() -> None:

@@ -146,6 +146,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
         "scripts/format",
         "scripts/docs",
         "scripts/bench",
+        "scripts/fuzz",
         "scripts/kill-sweep",
         "scripts/lock",
         ".ci/run",

@@ -62,6 +62,8 @@ UNPARSEABLE = {
     "true": b"true",
     "more than 1 MB": GOOD + b" " * MB,
     "more than 1 MB of one field": b'{"email": "dev@example.com", "name": "' + b"a" * MB + b'"}',
+    "many values": b'{"email": "dev@example.com", "a": [' + b"0," * 300_000 + b"0]}",
+    "many empty objects": b'{"email": "dev@example.com", "a": [' + b"{}," * 300_000 + b"0]}",
     "gzip": b"\x1f\x8b\x08\0",
 }
 
@@ -152,3 +154,53 @@ def test_an_endless_body_is_read_to_its_limit(shared: Api) -> None:
     answer = send_raw(shared, "/v1/keys", iter(lambda: chunk, None), [(b"transfer-encoding", b"chunked")])
     check_refusal(answer, 400, "bad_request")
     assert answer.chunks_taken == MB // len(chunk) + 1
+
+
+# ── bodies that are as long as they may be ──
+
+
+def patch(api: Api, value: Any) -> Any:
+    """Change no image: fields are looked at first."""
+    headers = api.new_key("large@example.com")
+    return api.client.patch("/v1/media/abcdefghijklm1", headers=headers, content=json.dumps(value).encode())
+
+
+LONG = {
+    "text of tags": ("tags", "a" * 900_000),
+    "text of many tags": ("tags", ",".join(map(str, range(8000)))),
+    "text of tags in JSON": ("tags", "[" + '"a",' * 8000 + '"a"]'),
+    "an array of tags": ("tags", [str(number) for number in range(16_000)]),
+    "one long tag": ("tags", ["a" * 900_000]),
+    "a list in metadata": ("metadata", {"a": [0] * 16_000}),
+    "text of metadata": ("metadata", '{"a":[' + "0," * 16_000 + "0]}"),
+    "long text of metadata": ("metadata", '{"a":"' + "x" * 900_000 + '"}'),
+    "one long text in metadata": ("metadata", {"a": "x" * 900_000}),
+}
+
+
+@pytest.mark.parametrize(("field", "value"), LONG.values(), ids=LONG)
+def test_a_long_value(shared: Api, field: str, value: Any) -> None:
+    answer = patch(shared, {field: value})
+    assert list(check_refusal(answer, 422, "validation_error")["errors"]) == [field]
+    assert len(answer.content) < 1000
+
+
+@pytest.mark.parametrize("where", ["body", "update"])
+def test_many_unknown_fields_are_not_named_one_by_one(shared: Api, where: str) -> None:
+    unknown = {f"field{number}": 0 for number in range(10_000)}
+    body = {"ids": ["a"], "update": unknown} if where == "update" else unknown
+    headers = shared.new_key("many@example.com")
+    answer = shared.client.request("PATCH", "/v1/media/batch", headers=headers, json=body)
+    assert list(check_refusal(answer, 422, "validation_error")["errors"]) == [where]
+    assert len(answer.content) < 1000
+
+
+def test_the_largest_metadata_that_there_can_be(shared: Api) -> None:
+    values: list[Any] = [[] for _ in range(4090)]  # ", " between them makes 16 KB
+    assert patch(shared, {"metadata": {"a": values}}).status_code == 404
+    assert patch(shared, {"metadata": {"a": [*values, 0, 0, 0, 0, 0, 0]}}).status_code == 422
+
+
+def test_a_long_body_is_taken_like_a_short_one(shared: Api) -> None:
+    body = b'{"email": "long@example.com", "name": "a"' + b" " * 900_000 + b"}"
+    assert post(shared, body).status_code == 201

@@ -6,7 +6,7 @@ import pytest
 from conftest import Api
 from images import make_image
 from shared import serve
-from wire import BOUNDARY, check_error_shape, check_refusal, form, part, send_form, send_raw, stored_blobs
+from wire import BOUNDARY, FORM, check_error_shape, check_refusal, form, part, send_form, send_raw, stored_blobs
 
 PICTURE = make_image("png", 8, 6)
 FILE = part("file", PICTURE, "a.png")
@@ -185,3 +185,13 @@ def test_content_types_that_name_a_boundary(shared: Api, content_type: str, boun
 def test_content_types_that_name_none(shared: Api, content_type: bytes) -> None:
     body = form(FILE, boundary="b" * 1024 if b"b" * 1024 in content_type else BOUNDARY)
     check(shared, send_raw(shared, "/v1/upload", [body], [(b"content-type", content_type)]), NOTHING)
+
+
+def test_where_a_form_is_cut_into_packets_does_not_matter(shared: Api) -> None:
+    wrong = [part("namespace", "A"), part("ttl", "1"), part("é", b"\xff"), part("file", PICTURE, "a.png")]
+    body = form(*wrong, part("tags", "a" * 51)) + b"epilogue"
+    headers = [(b"content-type", FORM.encode())]
+    whole = send_raw(shared, "/v1/upload", [body], headers)
+    for at in range(1, len(body)):
+        assert send_raw(shared, "/v1/upload", [body[:at], body[at:]], headers).json() == whole.json()
+    assert check_refusal(whole, 422, "validation_error")["errors"].keys() == {"namespace", "ttl", "é", "tags"}

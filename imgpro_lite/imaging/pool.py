@@ -101,12 +101,14 @@ class WorkerPool:
         on_made: Callable[[int], None] = lambda _edge_px: None,
         on_end: Callable[[], None] = lambda: None,
         priority: Priority = Priority.UPLOAD,
+        owner: str = "",
     ) -> Probed:
         """What an uploaded file is, after decoding all of it. None of the files that it writes may exist.
 
         Of an SVG, the document to store is written to `sanitized`. Of another picture, reduced ones are written to
         `intermediates`, by their short edge in pixels, also after the answer: `on_made` is called when one is complete,
-        `on_end` (perhaps twice) when no more will come. Raises UnsupportedFormat or Overloaded.
+        `on_end` (perhaps twice) when no more will come. Jobs of different owners take turns. Raises UnsupportedFormat
+        or Overloaded.
         """
         is_svg = format_ == Format.SVG
         if is_svg != (sanitized is not None):
@@ -116,7 +118,7 @@ class WorkerPool:
         targets = [sanitized] if sanitized is not None else list(by_edge.values())
         deadline_seconds = self._deadline_seconds(is_svg)
         job = Job(message, source, targets, deadline_seconds, priority, errors.UnsupportedFormat, _BROKEN, is_svg)
-        job.on_made, job.on_end = on_made, on_end
+        job.on_made, job.on_end, job.owner = on_made, on_end, owner
         try:
             fields = await self._do(job)
         except BaseException:

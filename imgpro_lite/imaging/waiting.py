@@ -1,4 +1,4 @@
-"""The line in front of the workers: by priority, and only as long as the wait stays bearable."""
+"""The line in front of the workers: by priority, in turn among those who wait, and only as long as is bearable."""
 
 import asyncio
 import logging
@@ -37,6 +37,9 @@ class Job:
     """Called with each intermediate that is finished, while the job goes on after its answer."""
     on_end: Callable[[], None] = lambda: None
     """Called when nothing will be written any more, whether the job was done or not."""
+    owner: str = ""
+    """Who it is for. Owners take turns, so that one with many jobs does not keep the others waiting for all of them."""
+    turn: int = 0
     is_waiting: bool = False
     answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
@@ -82,12 +85,14 @@ class _Place(NamedTuple):
     """A place in line, ordered by its fields; `arrival` is unique, so that jobs are never compared."""
 
     priority: Priority
+    turn: int
     arrival: int
     job: Job
 
 
 class WaitingLine:
-    """Jobs that wait for a worker. Uploads go before views, and those before background work."""
+    """Jobs that wait for a worker. Uploads go before views, and those before background work; in each of these, owners
+    take turns: everybody's first job goes before anybody's second."""
 
     def __init__(self, workers: int, patience_seconds: float) -> None:
         self._workers = workers
@@ -95,29 +100,39 @@ class WaitingLine:
         self._average_seconds = _FIRST_GUESS_SECONDS
         self._queue: asyncio.PriorityQueue[_Place] = asyncio.PriorityQueue()
         self._arrivals = 0
-        self._waiting: Counter[Priority] = Counter()
+        self._waiting: Counter[tuple[Priority, int]] = Counter()
+        self._turns: dict[tuple[Priority, str], int] = {}  # of the owners who wait: that of their newest job
+        self._turns_taken: Counter[Priority] = Counter()
 
     def join(self, job: Job) -> None:
         """Put the job in line. Raises Overloaded when it would wait too long."""
-        wait_seconds = self.expected_wait_seconds(job.priority)
+        owner = (job.priority, job.owner)
+        job.turn = max(self._turns.get(owner, 0), self._turns_taken[job.priority]) + 1
+        wait_seconds = self.expected_wait_seconds(job.priority, job.turn)
         if wait_seconds > self._patience_seconds:
             raise errors.Overloaded(retry_after_seconds=math.ceil(wait_seconds))
         self._arrivals += 1
-        self._waiting[job.priority] += 1
+        self._turns[owner] = job.turn
+        self._waiting[job.priority, job.turn] += 1
         job.is_waiting = True
-        self._queue.put_nowait(_Place(job.priority, self._arrivals, job))
+        self._queue.put_nowait(_Place(job.priority, job.turn, self._arrivals, job))
 
     def leave(self, job: Job) -> None:
         """Count a job no longer as waiting: it is taken, or nobody wants it any more."""
         if job.is_waiting:
             job.is_waiting = False
-            self._waiting[job.priority] -= 1
+            self._waiting[job.priority, job.turn] -= 1
+            if not self._waiting[job.priority, job.turn]:
+                del self._waiting[job.priority, job.turn]
 
     async def next(self) -> Job:
         """The next job that somebody still wants."""
         while True:
             job = (await self._queue.get()).job
             self.leave(job)
+            self._turns_taken[job.priority] = max(self._turns_taken[job.priority], job.turn)
+            if self._turns[job.priority, job.owner] == job.turn:  # the owner has no other
+                del self._turns[job.priority, job.owner]
             if not job.answer.done():
                 return job
 
@@ -126,12 +141,13 @@ class WaitingLine:
         while not self._queue.empty():
             self._queue.get_nowait().job.fail(error)
         self._waiting.clear()
+        self._turns.clear()
 
     def learn(self, seconds: float) -> None:
         """Tell how long a job took."""
         self._average_seconds += _NEWEST_WEIGHT * (seconds - self._average_seconds)
 
-    def expected_wait_seconds(self, priority: Priority) -> float:
-        """How long a job of this priority would wait now."""
-        ahead = sum(count for other, count in self._waiting.items() if other <= priority)
+    def expected_wait_seconds(self, priority: Priority, turn: float = math.inf) -> float:
+        """How long a job of this priority would wait now: in this turn, or after all others."""
+        ahead = sum(count for place, count in self._waiting.items() if place <= (priority, turn))
         return ahead * self._average_seconds / self._workers

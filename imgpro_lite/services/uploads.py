@@ -58,7 +58,7 @@ async def store_upload(
         raise UnsupportedFormat(
             "The file is not an image of a supported type: JPEG, PNG, WebP, GIF, SVG, HEIC, AVIF, TIFF or BMP."
         )
-    async with _decoded(rt, file, format_) as (stored, probed):
+    async with _decoded(rt, caller, file, format_) as (stored, probed):
         new = _new_media(stored, format_, probed, fields, filename)
         return await rt.db.write(_insert, rt, caller, new, stored.path)
 
@@ -82,18 +82,20 @@ def _blocked() -> Forbidden:
 
 
 @contextlib.asynccontextmanager
-async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIterator[tuple[SpooledFile, Probed]]:
+async def _decoded(
+    rt: Runtime, caller: Caller, file: SpooledFile, format_: Format
+) -> AsyncIterator[tuple[SpooledFile, Probed]]:
     """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised."""
     if format_ is not Format.SVG:
         preparation = Preparation(rt.maker, file.sha256)
         try:
-            yield file, await _probe_while_syncing(rt, file, format_, preparation)
+            yield file, await _probe_while_syncing(rt, caller, file, format_, preparation)
         except BaseException:
             preparation.drop()
             raise
         return
     with rt.blobs.temporary_path() as path:
-        probed = await rt.pool.probe(file.path, format_, sanitized=path)
+        probed = await rt.pool.probe(file.path, format_, sanitized=path, owner=caller.subject)
         content = await asyncio.to_thread(path.read_bytes)
         with path.open("rb+") as sanitized:
             stored = replace(
@@ -107,7 +109,9 @@ async def _decoded(rt: Runtime, file: SpooledFile, format_: Format) -> AsyncIter
             yield stored, probed
 
 
-async def _probe_while_syncing(rt: Runtime, file: SpooledFile, format_: Format, preparation: Preparation) -> Probed:
+async def _probe_while_syncing(
+    rt: Runtime, caller: Caller, file: SpooledFile, format_: Format, preparation: Preparation
+) -> Probed:
     """What a worker sees, while the disk is busy too. Returns after both, whatever becomes of them."""
     syncing = asyncio.create_task(file.sync())
     try:
@@ -117,6 +121,7 @@ async def _probe_while_syncing(rt: Runtime, file: SpooledFile, format_: Format, 
             intermediates=preparation.paths,
             on_made=preparation.keep,
             on_end=preparation.end,
+            owner=caller.subject,
         )
     except BaseException:
         await asyncio.wait([syncing])  # a thread is still using the descriptor, which the caller is about to close

@@ -30,6 +30,8 @@ MAX_FIELD_NAME_CHARS = 200
 SMALL_FIELDS_BYTES = 32 * 1024
 RETRY_LARGE_FORM_SECONDS = 10
 
+# A boundary has at most 256. To take 64 KB of semicolons apart takes 0.1 s, in which nobody else is served.
+MAX_CONTENT_TYPE_CHARS = 1024
 # What boundaries and part headers may add to the file and the fields.
 OVERHEAD_BYTES = 64 * 1024
 
@@ -68,7 +70,10 @@ async def receive_upload(
 
 
 def _boundary(request: Request) -> bytes:
-    content_type, options = parse_options_header(request.headers.get("content-type", ""))
+    header = request.headers.get("content-type", "")
+    if len(header) > MAX_CONTENT_TYPE_CHARS:
+        raise MissingFile(_NO_FILE)
+    content_type, options = parse_options_header(header)
     boundary = options.get(b"boundary", b"")
     if content_type != b"multipart/form-data" or not boundary:
         raise MissingFile(_NO_FILE)

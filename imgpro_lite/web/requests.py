@@ -120,11 +120,11 @@ def query_values(request: Request, names: Iterable[str], *, joined: str) -> tupl
 
 async def read_json_object(request: Request, *, empty_ok: bool = False) -> dict[str, Any]:
     """The JSON object of the body. Raises BadRequest for what cannot be parsed (decision 47)."""
-    text = await read_body(request, MAX_JSON_BYTES)
-    if empty_ok and not text:
+    body = await read_body(request, MAX_JSON_BYTES)
+    if empty_ok and not body:
         return {}
     try:
-        value = parse_json(text.decode("utf-8"))
+        value = parse_json(body.decode("utf-8"))
     except UnicodeDecodeError:
         raise BadRequest("The body is not valid UTF-8.") from None
     except ValueError:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from benchmarks import (
     big_uploads,
+    bombs,
     cold_page,
     encoders,
     first_view,
@@ -38,6 +39,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "library": library.run,
     "sweep": sweep.run,
     "svg-refusals": svg_refusals.run,
+    "bombs": bombs.run,
 }
 
 
