@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imgpro_lite.clock import Clock
 from imgpro_lite.mail.sending import Message
+from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import sync_directory, sync_file
 
 # Strangers make these files, so there is an end to them: at about 7 KB each they take 70 MB.
@@ -54,10 +55,12 @@ class Outbox:
                 file.write(message.content)
                 file.flush()
                 sync_file(file.fileno())
+            reached("outbox.written")
             unfinished.rename(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+        reached("outbox.renamed")
         sync_directory(self._directory)
         names.append(name)
         return name

@@ -1,17 +1,21 @@
 """The operating system's part of storage: locks, syncs and free space, with what differs on macOS and Windows."""
 
+import contextlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from imgpro_lite.errors import OperatorError
+from imgpro_lite.errors import OperatorError, StorageFull
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
+
+_ZEROS = bytes(1024 * 1024)
 
 
 class DirectoryLock:
@@ -64,6 +68,28 @@ def keep_owner(descriptor: int, replaced: Path) -> None:
     status = replaced.stat()
     if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+def allocate(descriptor: int, size_bytes: int) -> None:
+    """Give a new file this size, and the room on the disk too. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        with contextlib.suppress(OSError):  # not every file system can
+            os.posix_fallocate(descriptor, 0, size_bytes)
+            return
+    left_bytes = size_bytes
+    while left_bytes > 0:
+        left_bytes -= os.write(descriptor, _ZEROS[:left_bytes])
+
+
+@contextlib.contextmanager
+def disk_full_as_refusal() -> Iterator[None]:
+    """Turn the system's words for a full disk into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in StorageFull.ERRNOS:
+            raise StorageFull from error
+        raise
 
 
 def free_bytes(path: Path) -> int:

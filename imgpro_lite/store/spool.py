@@ -1,23 +1,18 @@
 """A file that is still arriving: written, counted and hashed as its bytes come in."""
 
 import asyncio
-import errno
 import hashlib
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import SNIFF_BYTES
-from imgpro_lite.store.files import sync_file
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import disk_full_as_refusal, sync_file
 
 # Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
 # 512 KiB about 1 ms. Two such buffers for each of 20 uploads at once are 20 MB.
 BATCH_BYTES = 512 * 1024
-
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -33,7 +28,9 @@ class SpooledFile:
     async def sync(self) -> None:
         """Return when the bytes are on the disk. Raises StorageFull, or OSError for a failing disk."""
         with disk_full_as_refusal():
+            reached("upload.written")
             await asyncio.to_thread(sync_file, self.descriptor)
+            reached("upload.synced")
 
 
 class Spool:
@@ -87,14 +84,3 @@ class Spool:
         while view:  # a write may be short: on a disk that is nearly full the first one is
             view = view[os.write(self._descriptor, view) :]
         self._hash.update(batch)
-
-
-@contextmanager
-def disk_full_as_refusal() -> Iterator[None]:
-    """Turn the system's words for a full disk into StorageFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise StorageFull from error
-        raise

@@ -10,6 +10,8 @@ from pathlib import Path
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.store import account_rows
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import disk_full_as_refusal
 
 BUSY_TIMEOUT_MS = 5_000  # an operator's command or a backup may hold the write lock for a moment
 RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
@@ -74,7 +76,8 @@ def write_transaction(conn: sqlite3.Connection, clock: Clock) -> Iterator[Tx]:
     try:
         conn.execute("BEGIN IMMEDIATE")
         try:
-            yield Tx(conn, clock.now())
+            with disk_full_as_refusal():
+                yield Tx(conn, clock.now())
             conn.execute("COMMIT")
         except BaseException:
             # SQLite may already have rolled back by itself, as it does when the disk is full.
@@ -110,9 +113,14 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
     """Apply the migrations that the file does not have yet."""
     (version,) = conn.execute("PRAGMA user_version").fetchone()
+    conn.create_function("reached", 1, reached)
     for number, script in enumerate(_migration_scripts()[version:], start=version + 1):
         # executescript commits what is open, so each script brings its own transaction.
-        conn.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        conn.executescript(
+            f"BEGIN IMMEDIATE; SELECT reached('migration.begun');\n{script}\n"
+            f"SELECT reached('migration.applied'); PRAGMA user_version = {number}; "
+            "SELECT reached('migration.versioned'); COMMIT; SELECT reached('migration.committed')"
+        )
     with write_transaction(conn, clock) as tx:
         account_rows.ensure_anonymous_team(tx.conn, tx.now)
 
