@@ -1,0 +1,310 @@
+"""Eight writers against a real server, which is killed again and again; after each start every promise is checked.
+
+`scripts/crash-test` runs it by hand, tests/e2e/test_crash_loop.py a few rounds of it.
+"""
+
+import argparse
+import contextlib
+import hashlib
+import random
+import sys
+import tempfile
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from signal import SIGKILL
+from typing import Any
+
+import httpx2
+from commands import authorization, make_key
+from images import make_image
+from library import blob_path, check_counts, check_files, connect
+from running import WAIT_SECONDS, Running, servers, until
+
+WRITERS = 8
+# From the first request until the server is killed: some die in the first upload, some in the middle of sweeps.
+MOST_SECONDS = 1.5
+# One start in so many is killed too, while it looks for what the kill before has left.
+CUT_STARTS = 5
+CUT_START_SECONDS = 0.05
+# Of the images that were checked after an earlier start, so many of each writer are checked again; at the end all.
+CHECKED_AGAIN = 20
+# Nothing waits before its bytes go, so that sweeps purge all the time; one worker is more than the writers need.
+CONFIG = "[storage]\ngrace_days = 0\n"
+# A request that takes longer has met a server that hangs.
+REQUEST_SECONDS = 20
+
+
+@dataclass
+class Kept:
+    """An image that was acknowledged."""
+
+    sha256: str
+    name: str
+    src: str
+
+
+@dataclass
+class Writer:
+    """One client, with a key of its own, and what the server has told it."""
+
+    headers: dict[str, str]
+    random: random.Random
+    kept: dict[str, Kept] = field(default_factory=dict)
+    unsure: dict[str, Kept] = field(default_factory=dict)
+    """Images that a request without an answer may have deleted."""
+    unsure_names: dict[str, str] = field(default_factory=dict)
+    """What a request without an answer may have renamed an image to."""
+    deleted: set[str] = field(default_factory=set)
+    checked: set[str] = field(default_factory=set)
+    """Images that nothing has happened to since they were last read and compared."""
+    done: Counter[str] = field(default_factory=Counter)
+
+    def work(self, url: str, stop: threading.Event) -> None:
+        """Do one thing after the other until the server is gone."""
+        weighted: dict[Callable[[httpx2.Client], None], int] = {
+            self._upload: 6,
+            self._view: 4,
+            self._delete: 2,
+            self._delete_batch: 1,
+            self._rename: 2,
+            self._list: 1,
+        }
+        actions = self.random.choices(list(weighted), list(weighted.values()), k=100_000)
+        with (
+            contextlib.suppress(httpx2.TransportError),
+            httpx2.Client(base_url=url, headers=self.headers, trust_env=False, timeout=REQUEST_SECONDS) as client,
+        ):
+            for action in actions:
+                if stop.is_set():
+                    return
+                action(client)
+
+    def _upload(self, client: httpx2.Client) -> None:
+        # Every fourth has the bytes of somebody else's, which may be purged just now.
+        seed = self.random.randrange(20) if self.random.random() < 0.25 else self.random.randrange(2**31)
+        content = picture(seed)
+        answer = self._send(client, "POST", "/v1/upload", files={"file": (f"{seed}.png", content)})
+        if answer.status_code == 503:
+            return
+        assert answer.status_code == 201, answer.text
+        shown = answer.json()
+        src = "/" + shown["src"].split("/", 3)[3]
+        self.kept[shown["id"]] = Kept(hashlib.sha256(content).hexdigest(), shown["name"], src)
+
+    def _view(self, client: httpx2.Client) -> None:
+        if not self.kept:
+            return
+        kept = self.kept[self.random.choice(list(self.kept))]
+        stem = kept.src.rpartition(".")[0]
+        extension = self.random.choice(["webp", "jpeg", "png"])
+        answer = self._send(client, "GET", f"{stem}.{extension}?size={self.random.choice('sml')}")
+        assert answer.status_code in (200, 503), answer.text
+        # A whole variant, whatever was killed while it was made.
+        assert answer.status_code == 503 or len(answer.content) > 20
+
+    def _delete(self, client: httpx2.Client) -> None:
+        self._forget(1, lambda ids: self._send(client, "DELETE", f"/v1/media/{ids[0]}"))
+
+    def _delete_batch(self, client: httpx2.Client) -> None:
+        self._forget(4, lambda ids: self._send(client, "DELETE", "/v1/media/batch", json={"ids": ids}))
+
+    def _forget(self, count: int, delete: Callable[[list[str]], Any]) -> None:
+        if len(self.kept) < count + 2:
+            return
+        ids = self.random.sample(list(self.kept), count)
+        self.unsure |= {media_id: self.kept.pop(media_id) for media_id in ids}
+        answer = delete(ids)
+        if answer.status_code == 200:
+            self.deleted |= set(ids)
+        else:
+            assert answer.status_code == 503, answer.text
+            self.kept |= {media_id: self.unsure[media_id] for media_id in ids}
+        for media_id in ids:
+            del self.unsure[media_id]
+
+    def _rename(self, client: httpx2.Client) -> None:
+        if not self.kept:
+            return
+        media_id = self.random.choice(list(self.kept))
+        self.checked.discard(media_id)
+        name = f"renamed {self.random.randrange(10**6)}"
+        self.unsure_names[media_id] = name
+        answer = self._send(
+            client, "PATCH", f"/v1/media/{media_id}", json={"name": name, "tags": name.replace(" ", ",")}
+        )
+        del self.unsure_names[media_id]
+        assert answer.status_code in (200, 503), answer.text
+        if answer.status_code == 200:
+            self.kept[media_id].name = name
+
+    def _list(self, client: httpx2.Client) -> None:
+        assert self._send(client, "GET", "/v1/media?limit=20").status_code in (200, 503)
+
+    def _send(self, client: httpx2.Client, method: str, path: str, **options: Any) -> Any:
+        answer = client.request(method, path, **options)
+        self.done[method] += 1
+        assert answer.status_code != 500, answer.text
+        return answer
+
+
+def picture(seed: int) -> bytes:
+    """A small picture of its own; what follows its end is stored too."""
+    tail = random.Random(seed).randbytes(random.Random(seed).choice([0, 100, 5000, 300_000]))
+    return make_image("png", 24, 16) + seed.to_bytes(4, "big") + tail
+
+
+@dataclass
+class Loop:
+    """The cycles, and what was found wrong."""
+
+    directory: Path
+    seed: int
+    violations: list[str] = field(default_factory=list)
+    ready_seconds: list[float] = field(default_factory=list)
+    checked: Counter[str] = field(default_factory=Counter)
+
+    def run(self, cycles: int) -> None:
+        """Start, check, load and kill, so many times; at the end check everything once more."""
+        (self.directory / "data").mkdir(parents=True, exist_ok=True)
+        chance = random.Random(self.seed)
+        writers = [self._writer(number, chance.randrange(2**31)) for number in range(WRITERS)]
+        with servers(self.directory) as start:
+            for cycle in range(cycles):
+                server = self._start(start)
+                self._note(f"cycle {cycle}", lambda server=server: self._check_after_start(server, writers))
+                killed_at = time.time()
+                self._kill_under_load(server, writers, chance.uniform(0, MOST_SECONDS))
+                self._note(f"cycle {cycle}, killed", lambda at=killed_at: self._check_promises(at))
+                if chance.randrange(CUT_STARTS) == 0:
+                    cut = self._start(start)
+                    time.sleep(chance.uniform(0, CUT_START_SECONDS))
+                    cut.end(SIGKILL)
+            for writer in writers:
+                writer.checked.clear()
+            server = self._start(start)
+            self._note("at the end", lambda: self._check_after_start(server, writers))
+        self.checked["requests"] = sum(writer.done.total() for writer in writers)
+
+    def _start(self, start: Callable[..., Running]) -> Running:
+        begun_at = time.monotonic()
+        server = start(config=CONFIG)
+        self.ready_seconds.append(time.monotonic() - begun_at)
+        return server
+
+    def _writer(self, number: int, seed: int) -> Writer:
+        key = make_key(self.directory / "data", "--verified", email=f"writer{number}@example.com")
+        return Writer(authorization(key), random.Random(seed))
+
+    def _kill_under_load(self, server: Running, writers: list[Writer], seconds: float) -> None:
+        stop = threading.Event()
+        with ThreadPoolExecutor(WRITERS) as threads:
+            working = [threads.submit(writer.work, server.url, stop) for writer in writers]
+            time.sleep(seconds)
+            server.end(SIGKILL)
+            stop.set()
+        for writer in working:
+            self._note("a writer", writer.result)
+
+    def _note(self, where: str, check: Callable[[], None]) -> None:
+        try:
+            check()
+        except Exception as error:
+            self.violations.append(f"{where}: {type(error).__name__}: {error}"[:500])
+
+    def _check_promises(self, since: float = 0) -> None:
+        """What holds at every moment, also before anybody has put anything in order. Files that are older than `since`
+        (Unix time) were checked before."""
+        data_dir = self.directory / "data"
+        check_counts(data_dir)
+        check_files(data_dir)
+        for name in self._rows() & self._files():
+            path = blob_path(data_dir, name)
+            if path.stat().st_mtime >= since - 1:
+                assert hashlib.sha256(path.read_bytes()).hexdigest() == name, f"other bytes: {name}"
+
+    def _check_after_start(self, server: Running, writers: list[Writer]) -> None:
+        # A start sweeps, and looks for files without rows, in the background.
+        until(lambda: not self._count_due() and self._files() <= self._rows())
+        self._check_promises(time.time())
+        assert not list((server.data_dir / "tmp").iterdir()), "leftovers in tmp/"
+        assert not list((server.data_dir / "cache").rglob("*.tmp")), "leftovers in cache/"
+        with httpx2.Client(base_url=server.url, trust_env=False, timeout=WAIT_SECONDS) as client:
+            for writer in writers:
+                self._check_writer(client, writer)
+
+    def _check_writer(self, client: httpx2.Client, writer: Writer) -> None:
+        for media_id, kept in writer.unsure.items():  # deleted or not, but not half
+            if client.get(f"/v1/media/{media_id}", headers=writer.headers).status_code == 200:
+                writer.kept[media_id] = kept
+            else:
+                writer.deleted.add(media_id)
+        writer.unsure.clear()
+        old = sorted(writer.checked & writer.kept.keys())
+        again = set(writer.random.sample(old, min(CHECKED_AGAIN, len(old))))
+        for media_id in (writer.kept.keys() - writer.checked) | again:
+            self._check_image(client, writer, media_id)
+        writer.checked = set(writer.kept)
+        writer.unsure_names.clear()
+        for media_id in writer.random.sample(sorted(writer.deleted), min(5, len(writer.deleted))):
+            answer = client.get(f"/v1/media/{media_id}", headers=writer.headers)
+            assert answer.status_code == 404, f"came back: {media_id}"
+            self.checked["deletions"] += 1
+
+    def _check_image(self, client: httpx2.Client, writer: Writer, media_id: str) -> None:
+        kept = writer.kept[media_id]
+        shown = client.get(f"/v1/media/{media_id}", headers=writer.headers)
+        assert shown.status_code == 200, f"lost: {media_id}"
+        possible = {kept.name, writer.unsure_names.get(media_id, kept.name)}
+        assert shown.json()["name"] in possible, f"a change is lost: {media_id}"
+        kept.name = shown.json()["name"]
+        content = client.get(kept.src, headers=writer.headers).content
+        assert hashlib.sha256(content).hexdigest() == kept.sha256, f"half readable: {media_id}"
+        self.checked["images"] += 1
+
+    def _files(self) -> set[str]:
+        return {path.name for path in (self.directory / "data" / "blobs").rglob("*") if path.is_file()}
+
+    def _count_due(self) -> int:
+        """What the sweep has not done yet."""
+        deleted = "SELECT (SELECT count(*) FROM media WHERE deleted_at IS NOT NULL)"
+        with connect(self.directory / "data") as conn:
+            return int(conn.execute(f"{deleted} + (SELECT count(*) FROM purgeable_blobs)").fetchone()[0])
+
+    def _rows(self) -> set[str]:
+        with connect(self.directory / "data") as conn:
+            found = conn.execute("SELECT sha256 FROM media UNION SELECT sha256 FROM purgeable_blobs").fetchall()
+        return {sha256.hex() for (sha256,) in found}
+
+
+def main() -> int:
+    """Run by hand: print a table, and give 1 when a promise was broken."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("cycles", type=int, nargs="?", default=200)
+    parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    given = parser.parse_args()
+    begun_at = time.monotonic()
+    with tempfile.TemporaryDirectory(prefix="imgpro-crash-") as directory:
+        loop = Loop(Path(directory), given.seed)
+        loop.run(given.cycles)
+    ready = sorted(loop.ready_seconds)
+    lines = [
+        f"seed                      {given.seed}",
+        f"cycles                    {given.cycles} in {time.monotonic() - begun_at:.0f} s, {len(ready)} starts",
+        f"requests answered         {loop.checked['requests']}",
+        f"images read and compared  {loop.checked['images']}",
+        f"deletions confirmed       {loop.checked['deletions']}",
+        f"ready after kill -9       median {ready[len(ready) // 2]:.2f} s, most {ready[-1]:.2f} s",
+        f"promises broken           {len(loop.violations)}",
+        *(f"  {violation}" for violation in loop.violations),
+    ]
+    sys.stdout.write("\n".join([*lines, ""]))
+    return 1 if loop.violations else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
