@@ -68,16 +68,15 @@ class Outbox:
     def _remove_old(self) -> None:
         if not self._directory.is_dir():
             return
-        if self._names is None:  # at the start: what a crash left half written
-            for path in self._directory.glob(".*.eml.tmp"):
-                path.unlink(missing_ok=True)
         names, now = self._listed(), self._clock.now()
         while names and (len(names) > MAX_FILES or _written_at(names[0]) + self._keep_seconds <= now):
             (self._directory / names.popleft()).unlink(missing_ok=True)
 
     def _listed(self) -> deque[str]:
         """Our files. Those of other names are somebody else's."""
-        if self._names is None:
+        if self._names is None:  # for the first time: remove what a crash left half written
+            for path in self._directory.glob(".*.eml.tmp"):
+                path.unlink(missing_ok=True)
             self._names = deque(sorted(path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)))
         return self._names
 
