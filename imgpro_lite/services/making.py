@@ -100,7 +100,7 @@ async def _make(maker: Maker, variant: Variant, name: str, priority: Priority) -
         with disk_full_as_refusal():
             if not await _transform_intermediate(maker, variant, temporary, priority):
                 await _transform_original(maker, variant, temporary, priority)
-        return maker.cache.adopt(temporary, name, maker.clock.now())
+            return maker.cache.adopt(temporary, name, maker.clock.now())
     except TransformFailed:
         maker.cache.remember_failure(name, maker.clock.now())
         raise

@@ -1,0 +1,262 @@
+"""A disk that fails or is full, at every step of an upload and a view: refused, nothing left behind, and fine again."""
+
+import errno
+import json
+import os
+import sqlite3
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Api, ApiFactory
+from library import add, check_counts, check_files, connect, owner, picture, sweep_now
+from running import until
+from shared import serve
+from views import call, files_below, put, runtime_of
+from wire import check_refusal
+
+from imgpro_lite.errors import StorageFull
+from imgpro_lite.store import failpoints, files
+from imgpro_lite.store.reserve import LEAST_TO_START_BYTES, Reserve
+
+ANSWERS = {errno.EIO: (500, "internal_error"), errno.ENOSPC: (503, "storage_full")}
+BEFORE_THE_COMMIT = [
+    *("upload.written", "upload.synced", "upload.begun", "upload.charged"),
+    *("blob.renamed", "blob.sync", "blob.durable", "upload.inserted"),
+]
+SVG = b'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><rect width="5" height="5"/></svg>'
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve(tmp_path_factory.mktemp("server") / "data") as api:
+        yield api
+
+
+@pytest.fixture
+def fail(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Have a point raise, each time it is reached, until the end of the test or of the block."""
+
+    def arm(point: str, number: int) -> None:
+        def failing() -> None:
+            raise OSError(number, os.strerror(number))
+
+        assert point in failpoints.POINTS
+        monkeypatch.setattr(failpoints, "_armed", {point: failing})
+
+    return arm
+
+
+def check_nothing_is_left(api: Api, stored: list[Path]) -> None:
+    assert files_below(api.data_dir / "tmp") == []
+    assert files_below(api.data_dir / "blobs") == stored
+    assert files_below(api.data_dir / "cache", "*.tmp") == []
+    check_counts(api.data_dir)
+    check_files(api.data_dir)
+
+
+@pytest.mark.parametrize("content", [picture(21), pytest.param(SVG, marks=pytest.mark.slow)], ids=["png", "svg"])
+@pytest.mark.parametrize("number", ANSWERS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("point", BEFORE_THE_COMMIT)
+def test_an_upload_that_the_disk_does_not_take(
+    shared: Api,
+    fail: Callable[..., None],
+    monkeypatch: pytest.MonkeyPatch,
+    point: str,
+    number: int,
+    content: bytes,
+) -> None:
+    api = shared
+    stored = files_below(api.data_dir / "blobs")
+    fail(point, number)
+    check_refusal(api.upload(content), *ANSWERS[number])
+    check_nothing_is_left(api, stored)
+    assert not runtime_of(api).blobs.doubtful
+    monkeypatch.undo()
+    shown = api.upload(content).json()
+    api.client.get("/healthz").raise_for_status()
+    assert api.fetch(shown["src"]).status_code == 200
+    forget(api, shown["id"])
+
+
+def forget(api: Api, media_id: str) -> None:
+    """Purge an image, so that the next test finds none of its bytes."""
+    with connect(api.data_dir) as conn:
+        conn.execute("UPDATE media SET deleted_at = 0 WHERE id = ?", (media_id,))
+    sweep_now(api)
+
+
+def test_an_earlier_image_keeps_the_bytes_that_a_failed_upload_had_too(shared: Api, fail: Callable[..., None]) -> None:
+    api = shared
+    shown = api.upload(picture(22)).json()
+    stored = files_below(api.data_dir / "blobs")
+    fail("upload.inserted", errno.EIO)
+    check_refusal(api.upload(picture(22)), 500, "internal_error")
+    check_nothing_is_left(api, stored)
+    assert api.fetch(shown["src"]).content == picture(22)
+
+
+def test_a_failed_sync_is_never_tried_again_with_the_same_file(shared: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After one that failed, the next may well succeed without anything being on the disk (fsyncgate)."""
+    api, synced = shared, list[int]()
+
+    def fails(descriptor: int) -> None:
+        synced.append(os.fstat(descriptor).st_ino)
+        raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(files, "sync_file", fails)
+    monkeypatch.setattr("imgpro_lite.store.spool.sync_file", fails)
+    for _ in range(2):
+        check_refusal(api.upload(picture(23)), 500, "internal_error")
+    assert len(synced) == 2  # once for each file, and each upload has written its own
+    monkeypatch.undo()
+    written: list[int] = []
+    real = os.fsync
+    monkeypatch.setattr(os, "fsync", lambda descriptor: (written.append(os.fstat(descriptor).st_ino), real(descriptor)))
+    shown = api.upload(picture(23)).json()
+    (path,) = (path for path in files_below(api.data_dir / "blobs") if path.stat().st_ino in written)
+    assert path.read_bytes() == api.fetch(shown["src"]).content == picture(23)
+
+
+@pytest.mark.parametrize("number", ANSWERS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("point", ["cache.made", "cache.renamed"])
+def test_a_variant_that_the_disk_does_not_take(
+    shared: Api, fail: Callable[..., None], monkeypatch: pytest.MonkeyPatch, point: str, number: int
+) -> None:
+    api = shared
+    stem = put(api, picture(30 + 10 * list(ANSWERS).index(number) + len(point)))
+    stored = files_below(api.data_dir / "blobs")
+    fail(point, number)
+    check_refusal(api.client.get(f"{stem}.webp"), *ANSWERS[number])
+    check_nothing_is_left(api, stored)
+    monkeypatch.undo()
+    assert api.client.get(f"{stem}.webp").status_code == 200  # it was not remembered as one that cannot be made
+    assert api.client.get(f"{stem}.png").status_code == 200
+
+
+@pytest.mark.parametrize("number", ANSWERS, ids=errno.errorcode.get)
+def test_a_deletion_that_the_disk_does_not_take(shared: Api, fail: Callable[..., None], number: int) -> None:
+    api, headers = shared, owner(shared, email=f"e{number}@example.com")
+    shown = add(api, headers)
+    fail("delete.marked", number)
+    check_refusal(api.client.delete(f"/v1/media/{shown['id']}", headers=headers), *ANSWERS[number])
+    assert api.fetch(shown["src"]).status_code == 200
+    check_counts(api.data_dir)
+
+
+@pytest.mark.parametrize("number", StorageFull.ERRNOS)
+def test_the_systems_words_for_a_full_disk(number: int) -> None:
+    with pytest.raises(StorageFull), files.disk_full_as_refusal():
+        raise OSError(number, os.strerror(number))
+
+
+def limit_pages(api: Api, pages: int | None) -> None:
+    """Have SQLite say that the disk is full when the database would grow; None ends that."""
+
+    def limit(conn: sqlite3.Connection) -> None:
+        (now,) = conn.execute("PRAGMA page_count").fetchone()
+        conn.execute(f"PRAGMA max_page_count = {2**31 if pages is None else now + pages}")
+
+    call(api, runtime_of(api).db._writer.run, limit)
+
+
+def test_a_database_that_cannot_grow(shared: Api) -> None:
+    """The file has its name when the row does not fit: it goes again."""
+    api = shared
+    stored = files_below(api.data_dir / "blobs")
+    limit_pages(api, 0)
+    fields = {"metadata": json.dumps({"long": "x" * 9000})}
+    check_refusal(api.upload(picture(24), **fields), 503, "storage_full")
+    check_nothing_is_left(api, stored)
+    limit_pages(api, None)
+    assert api.upload(picture(24), **fields).status_code == 201
+
+
+def test_deletions_get_the_reserve(
+    start: ApiFactory, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = start(storage={"reserve_mb": 1})
+    reserve, headers = api.data_dir / "reserve", owner(api)
+    shown, other = add(api, headers), add(api, headers)
+    assert reserve.stat().st_blocks * 512 >= reserve.stat().st_size == 1024 * 1024  # it really takes up the room
+
+    def full_until_it_is_gone() -> None:
+        if reserve.exists():
+            raise OSError(errno.ENOSPC, "full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("imgpro_lite.store.reserve.free_bytes", lambda _path: LEAST_TO_START_BYTES)
+        patch.setattr(failpoints, "_armed", dict.fromkeys(("delete.marked", "upload.begun"), full_until_it_is_gone))
+        check_refusal(api.upload(picture(5), headers), 503, "storage_full")
+        assert reserve.exists()  # it is not for uploads
+        assert api.client.delete(f"/v1/media/{shown['id']}", headers=headers).status_code == 200
+        assert not reserve.exists()
+        (line,) = (record.getMessage() for record in caplog.records if "Removed" in record.getMessage())
+        assert "Make room, or delete images" in line
+        check_refusal(api.upload(picture(5), headers), 503, "storage_full")
+        assert api.client.get("/healthz").status_code == 503
+        assert api.fetch(other["src"]).status_code == 200
+    until(reserve.exists)  # a second later, because there is room
+    assert api.upload(picture(5), headers).status_code == 201
+    assert api.client.get("/healthz").status_code == 200
+
+
+def test_a_reserve_is_made_only_where_there_is_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "reserve"
+    free = {"bytes": 1000}
+    monkeypatch.setattr("imgpro_lite.store.reserve.free_bytes", lambda _path: free["bytes"])
+    reserve = Reserve(path, 5 * LEAST_TO_START_BYTES, 10 * LEAST_TO_START_BYTES)
+    reserve.prepare()
+    assert not path.exists()
+    free["bytes"] = 15 * LEAST_TO_START_BYTES
+    reserve.prepare()
+    assert path.stat().st_size == 5 * LEAST_TO_START_BYTES
+    free["bytes"] = 2 * LEAST_TO_START_BYTES  # little, but a start can do with it
+    reserve.prepare()
+    assert path.exists()
+    free["bytes"] = LEAST_TO_START_BYTES - 1
+    reserve.prepare()
+    assert reserve.is_missing
+    assert not reserve.release()
+    free["bytes"] = 100 * LEAST_TO_START_BYTES
+    reserve.restore()
+    Reserve(path, LEAST_TO_START_BYTES, 0).prepare()
+    assert path.stat().st_size == LEAST_TO_START_BYTES
+    none = Reserve(path, 0, 0)
+    none.prepare()
+    assert list(tmp_path.iterdir()) == []
+    assert not none.is_missing
+
+
+def test_a_reserve_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_descriptor: int, _size_bytes: int) -> None:
+        raise OSError(errno.ENOSPC, "full")
+
+    monkeypatch.setattr("imgpro_lite.store.reserve.allocate", fails)
+    Reserve(tmp_path / "reserve", LEAST_TO_START_BYTES, 0).prepare()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_file_system_that_cannot_allocate_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_args: int) -> None:
+        raise OSError(errno.EOPNOTSUPP, "not here")
+
+    monkeypatch.setattr(os, "posix_fallocate", fails)
+    Reserve(tmp_path / "reserve", LEAST_TO_START_BYTES + 5, 0).prepare()
+    assert (tmp_path / "reserve").stat().st_size == LEAST_TO_START_BYTES + 5
+
+
+def test_a_doubtful_file_that_could_not_be_removed_goes_with_the_next_sweep(start: ApiFactory) -> None:
+    api = start()
+    blobs = runtime_of(api).blobs
+    with blobs.temporary() as (path, _):
+        blobs.adopt(path, bytes(32))
+    assert blobs.path(bytes(32)).exists()
+    sweep_now(api)
+    assert not blobs.path(bytes(32)).exists()
+    assert not blobs.doubtful
+    with blobs.temporary() as (path, _):
+        blobs.adopt(path, bytes(32))
+    left = start()  # the other one has ended, and its mark of running stays, so that this start looks
+    until(lambda: not blobs.path(bytes(32)).exists())
+    assert left.client.get("/healthz").status_code == 200
