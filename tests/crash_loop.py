@@ -22,7 +22,7 @@ from typing import Any
 import httpx2
 from commands import authorization, make_key
 from images import make_image
-from library import blob_path, check_counts, check_files, connect
+from library import add_rows, blob_path, check_counts, check_files, connect
 from running import WAIT_SECONDS, Running, servers, until
 
 WRITERS = 8
@@ -164,13 +164,15 @@ class Loop:
 
     directory: Path
     seed: int
+    most_seconds: float = MOST_SECONDS
     violations: list[str] = field(default_factory=list)
     ready_seconds: list[float] = field(default_factory=list)
     checked: Counter[str] = field(default_factory=Counter)
 
-    def run(self, cycles: int) -> None:
-        """Start, check, load and kill, so many times; at the end check everything once more."""
+    def run(self, cycles: int, images: int = 0) -> None:
+        """Start, check, load and kill, so many times, with so many other images; at the end check all once more."""
         (self.directory / "data").mkdir(parents=True, exist_ok=True)
+        self._add_images(images)
         chance = random.Random(self.seed)
         writers = [self._writer(number, chance.randrange(2**31)) for number in range(WRITERS)]
         with servers(self.directory) as start:
@@ -178,7 +180,7 @@ class Loop:
                 server = self._start(start)
                 self._note(f"cycle {cycle}", lambda server=server: self._check_after_start(server, writers))
                 killed_at = time.time()
-                self._kill_under_load(server, writers, chance.uniform(0, MOST_SECONDS))
+                self._kill_under_load(server, writers, chance.uniform(0, self.most_seconds))
                 self._note(f"cycle {cycle}, killed", lambda at=killed_at: self._check_promises(at))
                 if chance.randrange(CUT_STARTS) == 0:
                     cut = self._start(start)
@@ -189,6 +191,23 @@ class Loop:
             server = self._start(start)
             self._note("at the end", lambda: self._check_after_start(server, writers))
         self.checked["requests"] = sum(writer.done.total() for writer in writers)
+
+    def _add_images(self, count: int) -> None:
+        data_dir = self.directory / "data"
+        headers = authorization(make_key(data_dir, "--verified", email="many@example.com"))
+        hashes = []
+        for number in range(count):
+            content = number.to_bytes(100, "big")
+            hashes.append(hashlib.sha256(content))
+            path = blob_path(data_dir, hashes[-1].hexdigest())
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        ids = add_rows(data_dir, headers, count)
+        with connect(data_dir) as conn:
+            conn.execute("BEGIN")
+            rows = [(one.digest(), media_id) for one, media_id in zip(hashes, ids, strict=True)]
+            conn.executemany("UPDATE media SET sha256 = ? WHERE id = ?", rows)
+            conn.execute("COMMIT")
 
     def _start(self, start: Callable[..., Running]) -> Running:
         begun_at = time.monotonic()
@@ -286,13 +305,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("cycles", type=int, nargs="?", default=200)
     parser.add_argument("--seed", type=int, default=random.randrange(10**6))
+    parser.add_argument("--images", type=int, default=0, help="other images in the library")
     given = parser.parse_args()
     begun_at = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="imgpro-crash-") as directory:
         loop = Loop(Path(directory), given.seed)
-        loop.run(given.cycles)
+        loop.run(given.cycles, given.images)
     ready = sorted(loop.ready_seconds)
     lines = [
+        f"other images              {given.images}",
         f"seed                      {given.seed}",
         f"cycles                    {given.cycles} in {time.monotonic() - begun_at:.0f} s, {len(ready)} starts",
         f"requests answered         {loop.checked['requests']}",

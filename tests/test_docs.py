@@ -131,7 +131,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["scripts/check", "scripts/format", "scripts/docs", "scripts/bench", "scripts/kill-sweep", ".ci/run"]
+    "path", ["scripts/check", "scripts/format", "scripts/docs", "scripts/bench", "scripts/crash-test", ".ci/run"]
 )
 def test_scripts_are_executable_and_valid(path: str) -> None:
     script = ROOT / path

@@ -55,12 +55,18 @@ def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def _refuse_foreign(conn: sqlite3.Connection, path: Path) -> None:
-    """Raise OperatorError for a database of another program, or of a newer version of this one."""
+    """Raise OperatorError for a database of another program, of a newer version of this one, or that was lost."""
     (application_id,) = conn.execute("PRAGMA application_id").fetchone()
     (version,) = conn.execute("PRAGMA user_version").fetchone()
     (objects,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (application_id, version, objects) != (0, 0, 0):
         raise OperatorError(f"The file {path} is an SQLite database, but not one of imgpro-lite. It was left as it is.")
+    if (application_id, version, objects) == (0, 0, 0) and any(path.parent.glob("blobs/??/??/*")):
+        # A new one would know none of these images, and what looks for files without an image would remove them all.
+        raise OperatorError(
+            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
+            "from a backup, or move blobs away to begin anew. Nothing was changed."
+        )
     newest = len(_migration_scripts())
     if version > newest:
         raise OperatorError(
