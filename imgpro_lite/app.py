@@ -147,7 +147,6 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         blobs = BlobStore(data_dir, storage.min_free_mb * BYTES_PER_MB, storage.reserve_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
             await asyncio.to_thread(blobs.reserve.prepare)
-        crashed = stack.enter_context(mark_running(data_dir, lambda: not blobs.doubtful))
         cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
         intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
@@ -163,6 +162,8 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
         db = await stack.enter_async_context(
             open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set, blobs.reserve)
         )
+        # Only now: a start that is refused leaves it to the next one whether to look for what a crash left.
+        crashed = stack.enter_context(mark_running(data_dir, lambda: not blobs.doubtful))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()

@@ -17,7 +17,8 @@ from wire import check_refusal
 
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.store import failpoints, files
-from imgpro_lite.store.reserve import LEAST_TO_START_BYTES, Reserve
+from imgpro_lite.store.reserve import Reserve
+from imgpro_lite.store.sqlite_file import LEAST_TO_OPEN_BYTES
 
 ANSWERS = {errno.EIO: (500, "internal_error"), errno.ENOSPC: (503, "storage_full")}
 BEFORE_THE_COMMIT = [
@@ -185,7 +186,7 @@ def test_deletions_get_the_reserve(
             raise OSError(errno.ENOSPC, "full")
 
     with monkeypatch.context() as patch:
-        patch.setattr("imgpro_lite.store.reserve.free_bytes", lambda _path: LEAST_TO_START_BYTES)
+        patch.setattr("imgpro_lite.store.reserve.free_bytes", lambda _path: LEAST_TO_OPEN_BYTES)
         patch.setattr(failpoints, "_armed", dict.fromkeys(("delete.marked", "upload.begun"), full_until_it_is_gone))
         check_refusal(api.upload(picture(5), headers), 503, "storage_full")
         assert reserve.exists()  # it is not for uploads
@@ -205,23 +206,23 @@ def test_a_reserve_is_made_only_where_there_is_room(tmp_path: Path, monkeypatch:
     path = tmp_path / "reserve"
     free = {"bytes": 1000}
     monkeypatch.setattr("imgpro_lite.store.reserve.free_bytes", lambda _path: free["bytes"])
-    reserve = Reserve(path, 5 * LEAST_TO_START_BYTES, 10 * LEAST_TO_START_BYTES)
+    reserve = Reserve(path, 5 * LEAST_TO_OPEN_BYTES, 10 * LEAST_TO_OPEN_BYTES)
     reserve.prepare()
     assert not path.exists()
-    free["bytes"] = 15 * LEAST_TO_START_BYTES
+    free["bytes"] = 20 * LEAST_TO_OPEN_BYTES
     reserve.prepare()
-    assert path.stat().st_size == 5 * LEAST_TO_START_BYTES
-    free["bytes"] = 2 * LEAST_TO_START_BYTES  # little, but a start can do with it
+    assert path.stat().st_size == 5 * LEAST_TO_OPEN_BYTES
+    free["bytes"] = 2 * LEAST_TO_OPEN_BYTES  # little, but a start can do with it
     reserve.prepare()
     assert path.exists()
-    free["bytes"] = LEAST_TO_START_BYTES - 1
+    free["bytes"] = LEAST_TO_OPEN_BYTES - 1
     reserve.prepare()
     assert reserve.is_missing
     assert not reserve.release()
-    free["bytes"] = 100 * LEAST_TO_START_BYTES
+    free["bytes"] = 100 * LEAST_TO_OPEN_BYTES
     reserve.restore()
-    Reserve(path, LEAST_TO_START_BYTES, 0).prepare()
-    assert path.stat().st_size == LEAST_TO_START_BYTES
+    Reserve(path, LEAST_TO_OPEN_BYTES, 0).prepare()
+    assert path.stat().st_size == LEAST_TO_OPEN_BYTES
     none = Reserve(path, 0, 0)
     none.prepare()
     assert list(tmp_path.iterdir()) == []
@@ -233,7 +234,7 @@ def test_a_reserve_that_cannot_be_made_leaves_nothing(tmp_path: Path, monkeypatc
         raise OSError(errno.ENOSPC, "full")
 
     monkeypatch.setattr("imgpro_lite.store.reserve.allocate", fails)
-    Reserve(tmp_path / "reserve", LEAST_TO_START_BYTES, 0).prepare()
+    Reserve(tmp_path / "reserve", LEAST_TO_OPEN_BYTES, 0).prepare()
     assert list(tmp_path.iterdir()) == []
 
 
@@ -242,8 +243,8 @@ def test_a_file_system_that_cannot_allocate_is_written_to(tmp_path: Path, monkey
         raise OSError(errno.EOPNOTSUPP, "not here")
 
     monkeypatch.setattr(os, "posix_fallocate", fails)
-    Reserve(tmp_path / "reserve", LEAST_TO_START_BYTES + 5, 0).prepare()
-    assert (tmp_path / "reserve").stat().st_size == LEAST_TO_START_BYTES + 5
+    Reserve(tmp_path / "reserve", LEAST_TO_OPEN_BYTES + 5, 0).prepare()
+    assert (tmp_path / "reserve").stat().st_size == LEAST_TO_OPEN_BYTES + 5
 
 
 def test_a_doubtful_file_that_could_not_be_removed_goes_with_the_next_sweep(start: ApiFactory) -> None:

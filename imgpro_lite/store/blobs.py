@@ -10,7 +10,7 @@ from pathlib import Path
 
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, sync_directory
+from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, require_writable, sync_directory
 from imgpro_lite.store.reserve import Reserve
 
 RESERVE_NAME = "reserve"
@@ -33,6 +33,8 @@ class BlobStore:
         """Make the directories, and remove what uploads that a crash cut short left behind."""
         self.root.mkdir(exist_ok=True)
         self.temp_dir.mkdir(exist_ok=True)
+        require_writable(self.root)
+        require_writable(self.temp_dir)
         for leftover in self.temp_dir.iterdir():
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)

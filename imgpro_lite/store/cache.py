@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 from imgpro_lite.store.cache_files import HALF_MADE_SECONDS, CachedFile, CacheFiles, Folder
 from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import require_writable
 
 # A file's modification time is its last use, kept across restarts; once an hour is precise enough for eviction.
 TOUCH_AFTER_SECONDS = 3600
@@ -75,6 +76,7 @@ class VariantCache:
         again. Commands leave it alone.
         """
         self.root.mkdir(exist_ok=True)
+        require_writable(self.root)
         reading = self._read(HALF_MADE_SECONDS if beside_server else -math.inf)
         self._take_up([file for folder in reading.folders.values() for file in folder.values()])
         self._remember(reading)

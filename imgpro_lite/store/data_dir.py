@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from imgpro_lite.errors import OperatorError
+from imgpro_lite.errors import OperatorError, StorageFull
 from imgpro_lite.links import Secret
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import DirectoryLock, keep_owner, sync_directory, sync_file
@@ -152,6 +152,8 @@ def operator_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in StorageFull.ERRNOS:
+            raise OperatorError(f"The disk of {directory} is full; make room first. Nothing was changed.") from error
         raise OperatorError(
             f"The data directory {directory} cannot be used: {error.strerror}. It must be a directory that the user "
             "running imgpro-lite may write to; choose another with --data-dir."

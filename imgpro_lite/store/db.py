@@ -19,7 +19,7 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.changes import Changes
 from imgpro_lite.store.reserve import Reserve
-from imgpro_lite.store.sqlite_file import Tx, connect_file, database_errors, migrate, write_transaction
+from imgpro_lite.store.sqlite_file import Tx, check_writable, connect_file, database_errors, migrate, write_transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -193,6 +193,7 @@ async def open_database(
         try:
             writer = await connect()
             await writer.run(migrate, clock)
+            await writer.run(check_writable, clock)
             await writer.run(changes.watch)
             await writer.run(lambda conn: conn.execute("PRAGMA wal_autocheckpoint = 0").fetchall())
             checkpointer = await connect()

@@ -1,6 +1,7 @@
 """The operating system's part of storage: locks, syncs and free space, with what differs on macOS and Windows."""
 
 import contextlib
+import errno
 import os
 import shutil
 import sys
@@ -59,6 +60,12 @@ def sync_directory(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def require_writable(directory: Path) -> None:
+    """Raise OSError for a directory in which nothing can be made, such as one of a read-only file system."""
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, f"nothing can be written to {directory.name}/ in it")
 
 
 def keep_owner(descriptor: int, replaced: Path) -> None:

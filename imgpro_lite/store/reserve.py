@@ -9,11 +9,9 @@ import logging
 from pathlib import Path
 
 from imgpro_lite.store.files import allocate, free_bytes
+from imgpro_lite.store.sqlite_file import LEAST_TO_OPEN_BYTES
 
 log = logging.getLogger("imgpro_lite.storage")
-
-# SQLite needs this much to open a database: the index of its log, 32 KB, and the first pages of the log.
-LEAST_TO_START_BYTES = 1024 * 1024
 
 
 class Reserve:
@@ -33,9 +31,10 @@ class Reserve:
         """Make it at a start, where there is room, or release it when a start needs even that. Raises OSError."""
         if self._path.exists() and self._path.stat().st_size != self._size_bytes:
             self._path.unlink(missing_ok=True)  # another size is wanted than before
-        if free_bytes(self._path.parent) < LEAST_TO_START_BYTES:
+        if free_bytes(self._path.parent) < LEAST_TO_OPEN_BYTES:
             self.release()
-        self.restore()
+        else:
+            self.restore()
 
     def release(self) -> bool:
         """Give its room away. False when it is gone already."""
@@ -52,7 +51,8 @@ class Reserve:
 
     def restore(self) -> None:
         """Make it again if it is missing and there is room for it above the free-space mark. It raises nothing."""
-        if not self.is_missing or free_bytes(self._path.parent) < self._min_free_bytes + self._size_bytes:
+        # Twice its size, so that the room which it has just given away is not taken for new.
+        if not self.is_missing or free_bytes(self._path.parent) < self._min_free_bytes + 2 * self._size_bytes:
             return
         unfinished = self._path.with_name(f"{self._path.name}.new")
         try:

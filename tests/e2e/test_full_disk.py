@@ -5,7 +5,6 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,25 +15,13 @@ import pytest
 from commands import authorization
 from images import make_image
 from library import check_counts, check_files
+from mounts import in_namespace, needs_mounts
 from running import WAIT_SECONDS, Running, command, environment, until
 from views import files_below
 
 from imgpro_lite.services.sweeper import SWEEP_EVERY_SECONDS
 
-MOUNT = 'mount -t tmpfs -o "$1" tmpfs "$2" && shift 2 && exec "$@"'
-
-
-def can_mount() -> bool:
-    if sys.platform != "linux" or shutil.which("unshare") is None:
-        return False
-    tried = ["unshare", "-m", "sh", "-c", MOUNT, "sh", "size=1m", "/mnt", "true"]
-    return subprocess.run(tried, capture_output=True, check=False).returncode == 0
-
-
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not can_mount(), reason="needs the right to mount a file system"),
-]
+pytestmark = needs_mounts()
 
 
 @contextmanager
@@ -42,7 +29,7 @@ def serve_on_small_disk(directory: Path, options: str, config: str) -> Iterator[
     """A server whose data directory is a file system of its own. `data_dir` is where this process sees it."""
     data_dir = directory / "data"
     data_dir.mkdir(exist_ok=True)
-    wrapper = ("unshare", "-m", "sh", "-c", MOUNT, "sh", options, str(data_dir))
+    wrapper = in_namespace('mount -t tmpfs -o "$1" tmpfs "$2"', options, str(data_dir))
     server = Running.spawn(directory, config=config, wrapper=wrapper)
     try:
         assert server.is_ready(), server.stderr
