@@ -4,11 +4,13 @@ import errno
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 from conftest import Api, ApiFactory
+from images import make_image
 from library import add, check_counts, check_files, connect, owner, picture, sweep_now
 from running import until
 from shared import serve
@@ -149,6 +151,25 @@ def test_a_deletion_that_the_disk_does_not_take(shared: Api, fail: Callable[...,
 def test_the_systems_words_for_a_full_disk(number: int) -> None:
     with pytest.raises(StorageFull), files.disk_full_as_refusal():
         raise OSError(number, os.strerror(number))
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limits")
+def test_a_file_that_may_not_grow_any_more(shared: Api) -> None:
+    """The system takes a part of a write, and then nothing."""
+    import resource
+
+    api = shared
+    stored = files_below(api.data_dir / "blobs")
+    content = make_image("png", 8, 9) + bytes(600_000)
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    try:
+        check_refusal(api.upload(content), 503, "storage_full")
+        check_nothing_is_left(api, stored)
+        assert api.upload(picture(25)).status_code == 201
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert api.fetch(api.upload(content).json()["src"]).content == content
 
 
 def limit_pages(api: Api, pages: int | None) -> None:
