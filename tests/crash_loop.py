@@ -32,9 +32,11 @@ MOST_SECONDS = 1.5
 CUT_STARTS = 5
 CUT_START_SECONDS = 0.05
 # Of the images that were checked after an earlier start, so many of each writer are checked again; at the end all.
-CHECKED_AGAIN = 20
+CHECKED_AGAIN = 5
 # Nothing waits before its bytes go, so that sweeps purge all the time; one worker is more than the writers need.
 CONFIG = "[storage]\ngrace_days = 0\n"
+# A look for files without a row takes about 10 ms for each directory that has one.
+SETTLE_SECONDS = 120
 # A request that takes longer has met a server that hangs.
 REQUEST_SECONDS = 20
 
@@ -248,7 +250,11 @@ class Loop:
 
     def _check_after_start(self, server: Running, writers: list[Writer]) -> None:
         # A start sweeps, and looks for files without rows, in the background.
-        until(lambda: not self._count_due() and self._files() <= self._rows())
+        try:
+            until(lambda: not self._count_due() and self._files() <= self._rows(), SETTLE_SECONDS)
+        except AssertionError:
+            orphans = self._files() - self._rows()
+            raise AssertionError(f"{self._count_due()} rows not swept, {len(orphans)} files without a row") from None
         self._check_promises(time.time())
         assert not list((server.data_dir / "tmp").iterdir()), "leftovers in tmp/"
         assert not list((server.data_dir / "cache").rglob("*.tmp")), "leftovers in cache/"

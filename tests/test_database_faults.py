@@ -3,13 +3,15 @@
 import os
 import shutil
 import sqlite3
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 from conftest import Api, ApiFactory, FakeClock
-from library import add, owner, picture
+from library import add, check_counts, check_files, owner, picture
 from test_db import held_by_another_process, put, schema, subjects, with_database
 from views import call, files_below, runtime_of
 from wire import check_refusal
@@ -137,3 +139,25 @@ def test_a_log_without_its_index_or_its_end(tmp_path: Path) -> None:
 def read_subjects(directory: Path) -> list[str]:
     found: list[str] = with_database(directory / "imgpro.db", lambda db: db.read(subjects))
     return found
+
+
+@pytest.mark.slow
+def test_a_lock_that_outlasts_the_time_out(api: Api) -> None:
+    """Ten seconds: some writes give up after five, those that come later are done, and reads never wait."""
+    headers = owner(api)
+    shown = add(api, headers)
+    with ThreadPoolExecutor(4) as threads, held_by_another_process(api.data_dir / "imgpro.db") as let_go:
+        uploads = [threads.submit(api.upload, picture(10 + number), headers) for number in range(4)]
+        ends_at = time.monotonic() + 10
+        while time.monotonic() < ends_at:
+            assert api.fetch(shown["src"]).status_code == 200
+            assert api.client.get("/v1/media", headers=headers).status_code == 200
+            time.sleep(0.5)
+        let_go()
+        answers = [upload.result() for upload in uploads]
+    assert {answer.status_code for answer in answers} == {201, 503}
+    for answer in answers:
+        assert answer.status_code == 201 or answer.json()["error"] == "overloaded"
+    check_counts(api.data_dir)
+    check_files(api.data_dir)
+    assert len(files_below(api.data_dir / "blobs")) == 1 + sum(answer.status_code == 201 for answer in answers)

@@ -153,6 +153,8 @@ async def remove_orphans(rt: Runtime) -> None:
     removed = 0
     try:
         for folder in await asyncio.to_thread(rt.blobs.list_folders):
+            if not await asyncio.to_thread(rt.blobs.list_folder, folder):
+                continue  # most are empty where images come and go
             removed += await rt.db.write_freeing(_remove_orphans_of, rt.blobs, folder)
             await asyncio.sleep(ORPHAN_PAUSE_SECONDS)
     except (ImgProError, sqlite3.Error, OSError):
