@@ -23,7 +23,9 @@ import httpx2
 from commands import authorization, make_key
 from images import make_image
 from library import add_rows, blob_path, check_counts, check_files, connect
-from running import WAIT_SECONDS, Running, servers, until
+from running import WAIT_SECONDS, Running, run, servers, until
+
+from imgpro_lite.cli.main import cli
 
 WRITERS = 8
 # From the first request until the server is killed: some die in the first upload, some in the middle of sweeps.
@@ -192,6 +194,8 @@ class Loop:
                 writer.checked.clear()
             server = self._start(start)
             self._note("at the end", lambda: self._check_after_start(server, writers))
+            server.end()
+            self._note("at the end", self._check_by_command)
         self.checked["requests"] = sum(writer.done.total() for writer in writers)
 
     def _add_images(self, count: int) -> None:
@@ -261,6 +265,12 @@ class Loop:
         with httpx2.Client(base_url=server.url, trust_env=False, timeout=WAIT_SECONDS) as client:
             for writer in writers:
                 self._check_writer(client, writer)
+
+    def _check_by_command(self) -> None:
+        """What an operator would run after a crash, where there is such a command."""
+        if "fsck" in cli.commands:
+            ended = run(self.directory, "fsck", "--data-dir", str(self.directory / "data"))
+            assert ended.returncode == 0, ended.stdout + ended.stderr
 
     def _check_writer(self, client: httpx2.Client, writer: Writer) -> None:
         for media_id, kept in writer.unsure.items():  # deleted or not, but not half

@@ -160,9 +160,9 @@ def test_a_file_that_may_not_grow_any_more(shared: Api) -> None:
 
     api = shared
     stored = files_below(api.data_dir / "blobs")
-    content = make_image("png", 8, 9) + bytes(600_000)
+    content = make_image("png", 8, 9) + bytes(9_000_000)
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, before[1]))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (8_000_000, before[1]))
     try:
         check_refusal(api.upload(content), 503, "storage_full")
         check_nothing_is_left(api, stored)
