@@ -7,6 +7,7 @@ import sqlite3
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
@@ -119,6 +120,28 @@ def test_a_failed_sync_is_never_tried_again_with_the_same_file(shared: Api, monk
     shown = api.upload(picture(23)).json()
     (path,) = (path for path in files_below(api.data_dir / "blobs") if path.stat().st_ino in written)
     assert path.read_bytes() == api.fetch(shown["src"]).content == picture(23)
+
+
+@pytest.mark.parametrize("number", ANSWERS, ids=errno.errorcode.get)
+@pytest.mark.parametrize("content", [picture(26), SVG], ids=["png", "svg"])
+def test_a_worker_without_a_file_to_write_to(
+    shared: Api, monkeypatch: pytest.MonkeyPatch, content: bytes, number: int
+) -> None:
+    """Such as when there are no inodes: reduced pictures of an upload, or its sanitised form, cannot be made."""
+    api, really_open = shared, os.open
+    stored = files_below(api.data_dir / "blobs")
+
+    def fails(path: Any, flags: int, *args: int, **options: Any) -> int:
+        if flags & os.O_EXCL and (Path(path).name.startswith("made-") or "intermediates" in str(path)):
+            raise OSError(number, os.strerror(number))
+        return really_open(path, flags, *args, **options)
+
+    monkeypatch.setattr(os, "open", fails)
+    check_refusal(api.upload(content), *ANSWERS[number])
+    check_nothing_is_left(api, stored)
+    assert files_below(api.data_dir / "intermediates", "*.tmp") == []
+    monkeypatch.undo()
+    forget(api, api.upload(content).json()["id"])
 
 
 @pytest.mark.parametrize("number", ANSWERS, ids=errno.errorcode.get)
