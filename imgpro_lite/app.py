@@ -5,6 +5,7 @@ import contextlib
 import logging
 from collections.abc import AsyncIterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -15,6 +16,8 @@ from starlette.routing import BaseRoute, Route
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import ImgProError, OperatorError
+from imgpro_lite.fetching.fetcher import Fetcher
+from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.ids import MEDIA_ID_CHARS, TEAM_HASH_CHARS
 from imgpro_lite.imaging.pool import WorkerPool
@@ -83,6 +86,7 @@ def routes() -> list[BaseRoute]:
         Route("/healthz", health.healthz, methods=["GET"]),
         Route("/v1/keys", api.create_key, methods=["POST"]),
         Route("/v1/upload", api.upload, methods=["POST"]),
+        Route("/v1/import", api.import_, methods=["POST"]),
         Route("/v1/media", library.list_media, methods=["GET"]),
         Route("/v1/media/batch", library.update_batch, methods=["PATCH"]),
         Route("/v1/media/batch", library.delete_batch, methods=["DELETE"]),
@@ -102,12 +106,12 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
+def create_app(settings: Settings, clock: Clock | None = None, internet: Internet | None = None) -> Starlette:
     """The application. Its lifespan opens the data directory and starts the workers; it raises OperatorError."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_runtime(settings, clock or Clock()) as runtime:
+        async with open_runtime(settings, clock or Clock(), internet or Internet()) as runtime:
             app.state.runtime = runtime
             yield
 
@@ -137,7 +141,7 @@ def create_app(settings: Settings, clock: Clock | None = None) -> Starlette:
 
 
 @contextlib.asynccontextmanager
-async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtime]:
+async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     if points := failpoints.armed():
         log.warning("for tests only: %s is set, at %s", failpoints.VARIABLE, ", ".join(points))
@@ -185,6 +189,7 @@ async def open_runtime(settings: Settings, clock: Clock) -> AsyncIterator[Runtim
             links=Links(load_secrets(data_dir), clock),
             db=db,
             mail=mail,
+            fetcher=Fetcher(settings.import_, _own_hosts(settings), internet),
             blobs=blobs,
             maker=Maker(settings.imaging, blobs, cache, intermediates, pool, clock, in_flight),
             pool=pool,
@@ -214,6 +219,12 @@ def _allowances(settings: Settings, data_dir: Path) -> Allowances:
         anonymous_storage_bytes=settings.anonymous.storage_mb * BYTES_PER_MB or share,
         unverified_storage_bytes=settings.limits.unverified_storage_mb * BYTES_PER_MB or share,
     )
+
+
+def _own_hosts(settings: Settings) -> frozenset[str]:
+    """The host names that people reach this server by."""
+    urls = (settings.public_url, settings.api_url, settings.src_url)
+    return frozenset((urlsplit(url).hostname or "").rstrip(".") for url in urls)
 
 
 async def _cancel(task: "asyncio.Task[None]") -> None:

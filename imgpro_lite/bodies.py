@@ -5,7 +5,7 @@ from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
-from imgpro_lite.errors import ValidationFailed
+from imgpro_lite.errors import MissingUrl, ValidationFailed
 from imgpro_lite.fields import (
     DEFAULT_PAGE_IMAGES,
     RESERVED,
@@ -24,6 +24,7 @@ from imgpro_lite.fields import (
     check_tag_mode,
     check_tags,
     check_ttl,
+    check_url,
 )
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -137,20 +138,32 @@ def _messages(error: ValidationError) -> dict[str, list[str]]:
     return messages
 
 
-def upload_fields_from_form(
-    form: Mapping[str, str], problems: Mapping[str, list[str]], *, anonymous: bool
-) -> UploadFields:
-    """Fields of an upload from a form's text fields. Empty ones count as left out, as HTML forms send them.
+def upload_fields(values: Mapping[str, Any], problems: Mapping[str, list[str]], *, anonymous: bool) -> UploadFields:
+    """Fields of a new image, from a form or from JSON. Empty ones count as left out, as HTML forms send them.
 
     A field that is not one of the contract's is metadata and wins over the same key in `metadata` (decision 33).
-    Raises ValidationFailed with the problems of the form itself and every wrong field.
+    Raises ValidationFailed with the `problems` that are known before and every wrong field.
     """
     known = UploadFields.model_fields
-    given = {name: text for name, text in form.items() if text or name not in known}
+    given = {name: value for name, value in values.items() if value not in ("", None) or name not in known}
     found = dict(problems)
     if anonymous and "ttl" in given:
         found["ttl"] = ["needs an API key"]
     return parse_with_metadata(UploadFields, given, found)
+
+
+def import_fields(body: Mapping[str, Any], *, anonymous: bool) -> tuple[str, UploadFields]:
+    """The URL of an import and what comes with it. Raises MissingUrl, and ValidationFailed with every wrong field."""
+    if body.get("url") is None:
+        raise MissingUrl
+    problems: dict[str, list[str]] = {}
+    url = ""
+    try:
+        url = check_url(body["url"])
+    except ValueError as error:
+        problems["url"] = [str(error)]
+    others = {name: value for name, value in body.items() if name != "url"}
+    return url, upload_fields(others, problems, anonymous=anonymous)
 
 
 def parse_with_metadata(

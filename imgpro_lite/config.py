@@ -8,7 +8,7 @@ The checking itself is pydantic's.
 import json
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from imgpro_lite.config_problems import Source, environment_name, explain, file_name, nearest
-from imgpro_lite.errors import OperatorError
+from imgpro_lite.errors import ConfigError
 from imgpro_lite.logs import escape
 from imgpro_lite.options import ENV_PREFIX, all_options
 from imgpro_lite.settings import Settings
@@ -29,14 +29,6 @@ _RESERVED = re.compile(r"IMGPRO_(URL|KEY|TEST_.*)")
 # Kubernetes and Docker tell every container about services; one that is called "imgpro…" looks like a setting.
 _INJECTED_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_\w+)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://.*")  # of IMGPRO_PORT, and of IMGPRO_SERVER_PORT for "imgpro-server"
-
-
-class ConfigError(OperatorError):
-    """The configuration cannot be used. `problems` has a sentence for each reason, for the operator to read."""
-
-    def __init__(self, problems: Sequence[str]) -> None:
-        self.problems = list(problems)
-        super().__init__("\n".join(self.problems))
 
 
 @dataclass(frozen=True)

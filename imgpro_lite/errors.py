@@ -3,8 +3,10 @@
     ImgProError
     ├── BadRequest            400 bad_request          the body cannot be parsed
     │   ├── MissingFile       400 missing_file
+    │   ├── MissingUrl        400 missing_url
     │   ├── FileTooLarge      400 file_too_large
-    │   └── UnsupportedFormat 400 unsupported_format
+    │   ├── UnsupportedFormat 400 unsupported_format
+    │   └── FetchFailed       400 fetch_failed
     ├── Unauthorized          401 unauthorized
     ├── Forbidden             403 forbidden
     │   ├── KeyLimitReached   403 key_limit_reached
@@ -25,7 +27,7 @@ A message is read by strangers: it says what happened, which limit, and what to 
 """
 
 import errno
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
 
@@ -87,6 +89,15 @@ class MissingFile(BadRequest):
     code = "missing_file"
 
 
+class MissingUrl(BadRequest):
+    """No URL to import from."""
+
+    code = "missing_url"
+
+    def __init__(self) -> None:
+        super().__init__("No URL in the request. Send a JSON object with the image's address as `url`.")
+
+
 class FileTooLarge(BadRequest):
     """The file exceeds its size limit."""
 
@@ -97,6 +108,20 @@ class UnsupportedFormat(BadRequest):
     """Not a picture that is taken: unknown, broken, or larger than can be decoded safely."""
 
     code = "unsupported_format"
+
+
+class FetchFailed(BadRequest):
+    """The URL could not be fetched. `reason` is for the log: strangers get one sentence for all of them, so that they
+    learn nothing about the network that the server is in."""
+
+    code = "fetch_failed"
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(
+            "The image could not be fetched. The URL must be http or https and lead to an image on the public internet "
+            "that anybody can load."
+        )
+        self.reason = reason
 
 
 class Unauthorized(ImgProError):
@@ -249,3 +274,11 @@ class StorageFull(ImgProError):
 
 class OperatorError(Exception):
     """Something that only the operator can mend. The command line prints the message and exits, without a traceback."""
+
+
+class ConfigError(OperatorError):
+    """The configuration cannot be used. `problems` has a sentence for each reason, for the operator to read."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        self.problems = list(problems)
+        super().__init__("\n".join(self.problems))

@@ -230,6 +230,11 @@ def check_limit(value: Any) -> int:
     return int(text)
 
 
+def check_url(value: Any) -> str:
+    """The text of a URL. Whether it leads anywhere is for those to say who fetch it."""
+    return _text(value)
+
+
 def check_ids(value: Any) -> tuple[str, ...]:
     """Ids of images, each once. Whether there are such images is not a question of form."""
     if not isinstance(value, list) or not all(isinstance(id_, str) for id_ in value):

@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from imgpro_lite.setting_types import Port
 from imgpro_lite.settings import PlanSettings, Section, Settings
 
 ENV_PREFIX = "IMGPRO_"
@@ -41,7 +42,8 @@ class Option:
         if get_origin(self.field.annotation) is Literal:
             return "one of " + ", ".join(f'"{value}"' for value in get_args(self.field.annotation))
         if self.is_list:
-            return 'a list like ["192.0.2.1", "10.0.0.0/8"]'
+            is_ports = get_args(self.field.annotation)[0] == Port
+            return "a list like [80, 443]" if is_ports else 'a list like ["192.0.2.1", "10.0.0.0/8"]'
         return _KINDS[self.field.annotation] + _range(self.field)
 
 
@@ -84,7 +86,7 @@ def sections() -> dict[str, type[Section]]:
     """The tables of the file by name, without the plans."""
     fields = Settings.model_fields.items()
     return {
-        name: field.annotation
+        field.alias or name: field.annotation
         for name, field in fields
         if isinstance(field.annotation, type) and issubclass(field.annotation, Section)
     }

@@ -6,6 +6,7 @@ from typing import Any
 
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock
+from imgpro_lite.fetching.fetcher import Fetcher
 from imgpro_lite.hot_answers import HotAnswers
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.links import Links
@@ -68,6 +69,7 @@ class Runtime:
     links: Links
     db: Database
     mail: Mail
+    fetcher: Fetcher
     blobs: BlobStore
     maker: Maker
     pool: WorkerPool

@@ -39,6 +39,14 @@ def _check_network(value: object) -> object:
         raise ValueError("must be an address like 192.0.2.1 or a network like 10.0.0.0/8 or fd00::/8") from None
 
 
+def _check_port(value: object) -> object:
+    """A TCP port, also as text."""
+    text = str(value)
+    if not (text.isascii() and text.isdigit() and len(text) <= 5 and 1 <= int(text) <= 65535):
+        raise ValueError("must be a port from 1 to 65535")
+    return int(text)
+
+
 def _check_plan_name(value: str) -> str:
     """A name that fits into an address. Plan "owner" is built in: the operator's own, without limits (decision 14)."""
     if not _PLAN_NAME.fullmatch(value):
@@ -87,4 +95,5 @@ Directory = Annotated[Path, BeforeValidator(_check_directory)]
 EmailAddress = Annotated[str, AfterValidator(check_email_address)]
 Mailbox = Annotated[str, AfterValidator(_check_mailbox)]
 Network = Annotated[IPvAnyNetwork, BeforeValidator(_check_network)]
+Port = Annotated[int, BeforeValidator(_check_port)]
 PlanName = Annotated[str, AfterValidator(_check_plan_name)]

@@ -17,6 +17,7 @@ from imgpro_lite.setting_types import (
     Mailbox,
     Network,
     PlanName,
+    Port,
     Quality,
     check_payment_url,
 )
@@ -102,6 +103,29 @@ class AnonymousSettings(Section):
     import_: bool = Field(True, alias="import", description="Allow imports from a URL without a key.")
     storage_mb: Count = Field(
         0, description="Megabytes that all anonymous images together may take. 0: a tenth of the disk."
+    )
+
+
+class ImportSettings(Section):
+    """Fetching images from URLs that callers name. Only addresses on the public internet are dialled."""
+
+    allow_networks: tuple[Network, ...] = Field(
+        (), description="Addresses or networks that may be fetched from although they are not public: an intranet's."
+    )
+    ports: tuple[Port, ...] = Field((80, 443), description="Ports that may be fetched from.")
+    deadline_seconds: float = Field(60.0, gt=0, le=600, description="Seconds for one import, redirects included.")
+    idle_seconds: float = Field(
+        10.0,
+        gt=0,
+        le=600,
+        description="Seconds in which each address must begin to answer, and in which 1 KB must then arrive.",
+    )
+    max_concurrent: int = Field(4, ge=1, le=256, description="Imports that fetch at the same time.")
+    max_concurrent_per_host: int = Field(
+        2, ge=1, le=256, description="Imports that fetch from one host at the same time."
+    )
+    queue_seconds: float = Field(
+        15.0, gt=0, le=600, description="Seconds that an import waits for its turn before the server is overloaded."
     )
 
 
@@ -250,6 +274,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     anonymous: AnonymousSettings = AnonymousSettings()
+    import_: ImportSettings = Field(ImportSettings(), alias="import")
     imaging: ImagingSettings = ImagingSettings()
     storage: StorageSettings = StorageSettings()
     cache: CacheSettings = CacheSettings()

@@ -1,14 +1,18 @@
-"""The operator's commands, as tests run them: in this process, or as the operator does where the exit code matters."""
+"""The operator's commands, as tests run them."""
 
+import contextlib
+import io
 import json
-import subprocess
+import os
 import sys
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import pytest
 from click.testing import CliRunner
 
-from imgpro_lite.cli.main import cli
+from imgpro_lite.cli.main import cli, main
 
 
 def run_keys(data_dir: Path, command: str, *arguments: str) -> str:
@@ -29,14 +33,25 @@ def authorization(key: dict[str, Any]) -> dict[str, str]:
     return {"Authorization": f"Bearer {key['key']}"}
 
 
+def run_main(*arguments: str) -> tuple[int, str, str]:
+    """The command as the shell runs it, but in this process: its exit code, standard output and standard error."""
+    out, err, umask = io.StringIO(), io.StringIO(), os.umask(0o077)
+    try:
+        with (
+            mock.patch.object(sys, "argv", ["imgpro-lite", *arguments]),
+            contextlib.redirect_stdout(out),
+            contextlib.redirect_stderr(err),
+            pytest.raises(SystemExit) as ended,
+        ):
+            main()
+    finally:
+        os.umask(umask)
+    assert isinstance(ended.value.code, int)
+    return ended.value.code, out.getvalue(), err.getvalue()
+
+
 def fail_keys(data_dir: Path, *arguments: str) -> tuple[int, str]:
-    """`imgpro-lite keys …` in a process of its own: the exit code, and what it says on standard error."""
-    done = subprocess.run(
-        [sys.executable, "-m", "imgpro_lite", "keys", *arguments, "--data-dir", str(data_dir)],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert "Traceback" not in done.stderr
-    assert done.stdout == ""
-    return done.returncode, done.stderr
+    """`imgpro-lite keys …` with what it says on standard error."""
+    code, out, err = run_main("keys", *arguments, "--data-dir", str(data_dir))
+    assert out == ""
+    return code, err

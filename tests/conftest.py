@@ -1,4 +1,4 @@
-"""A real server for every test: real SQLite, disk and workers. Only time is faked."""
+"""A real server for every test: real SQLite, disk and workers. Only time is faked, and the internet."""
 
 import compileall
 from collections.abc import Callable, Iterator
@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 import imgpro_lite
 from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
+from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.settings import Settings
 
 
@@ -74,7 +75,7 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
     with `crashed` as after a kill -9."""
     with ExitStack() as stack:
 
-        def start_server(*, crashed: bool = False, **sections: Any) -> Api:
+        def start_server(*, crashed: bool = False, internet: Internet | None = None, **sections: Any) -> Api:
             stack.close()
             if crashed:
                 (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
@@ -84,7 +85,8 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
             settings = Settings.model_validate(
                 {"data_dir": tmp_path / "data", "imaging": imaging, "storage": storage, **sections}
             )
-            client = stack.enter_context(TestClient(create_app(settings, clock), raise_server_exceptions=False))
+            app = create_app(settings, clock, internet)
+            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)
 
         yield start_server

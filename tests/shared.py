@@ -9,6 +9,7 @@ from conftest import Api, FakeClock
 from starlette.testclient import TestClient
 
 from imgpro_lite.app import create_app
+from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.settings import Settings
 
 # So that no case is refused because of the ones before it.
@@ -23,7 +24,12 @@ NO_RATE_LIMITS = {
 
 @contextmanager
 def serve(
-    data_dir: Path, *, limits: dict[str, int] | None = None, storage: dict[str, int] | None = None, **sections: Any
+    data_dir: Path,
+    *,
+    limits: dict[str, int] | None = None,
+    storage: dict[str, int] | None = None,
+    internet: Internet | None = None,
+    **sections: Any,
 ) -> Iterator[Api]:
     """A running server without rate limits."""
     settings = Settings.model_validate(
@@ -36,5 +42,5 @@ def serve(
         }
     )
     clock = FakeClock()
-    with TestClient(create_app(settings, clock), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, clock, internet), raise_server_exceptions=False) as client:
         yield Api(client, clock, data_dir)

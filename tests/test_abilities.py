@@ -30,6 +30,7 @@ READ, WRITE = Access("read"), Access("write")
 ACCESS = {
     "POST /v1/keys": Access("write", without_key=400),  # the body is missing
     "POST /v1/upload": Access("write", without_key=400),  # the file is missing
+    "POST /v1/import": Access("write", without_key=400),  # the body is missing
     "GET /v1/media": READ,
     "HEAD /v1/media": READ,
     "PATCH /v1/media/batch": WRITE,

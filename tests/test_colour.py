@@ -105,7 +105,7 @@ def test_cmyk_like_libvips_own_profile(
 # --- numbers
 
 
-@pytest.mark.parametrize("bands", ["rgb", "grey"])
+@pytest.mark.parametrize("bands", ["rgb", pytest.param("grey", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("format_", ["png", "tif"])
 @pytest.mark.parametrize("target", TARGETS)
 def test_sixteen_bits(pool: BlockingPool, bands: str, format_: str, target: str) -> None:
@@ -175,6 +175,7 @@ def test_grey(pool: BlockingPool, photo: pyvips.Image, format_: str, options: di
         check_variants(pool, grey.write_to_buffer(f".{format_}", **options), grey.colourspace("srgb"), target)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format_", ["float", "uint", "int", "short"])
 @pytest.mark.parametrize("bands", ["rgb", "grey"])
 def test_unusual_numbers_in_tiff(pool: BlockingPool, photo: pyvips.Image, bands: str, format_: str) -> None:

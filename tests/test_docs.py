@@ -13,6 +13,7 @@ from imgpro_lite import errors, settings_docs
 from imgpro_lite.cli.main import cli
 from imgpro_lite.config import load
 from imgpro_lite.options import all_options, plan_options
+from imgpro_lite.services.fsck.checkup import Kind
 from imgpro_lite.settings import Settings
 
 ROOT = Path(__file__).parent.parent
@@ -87,7 +88,10 @@ def command_lines(command: click.Command, path: str) -> dict[str, list[str]]:
     """Every command below this one with its flags."""
     if isinstance(command, click.Group):
         lines: dict[str, list[str]] = {}
-        for name, child in command.commands.items():
+        context = click.Context(command)
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
             lines |= command_lines(child, f"{path} {name}")
         return lines
     flags = [flag for parameter in command.params if isinstance(parameter, click.Option) for flag in parameter.opts]
@@ -102,6 +106,11 @@ def test_every_command_and_flag_is_in_the_readme() -> None:
         (row,) = [line for line in operation.splitlines() if line.startswith(f"| `{path}")]
         common = operation.split("Each takes")[1]
         assert [flag for flag in flags if flag not in row and flag not in common] == [], path
+
+
+def test_every_kind_of_problem_of_fsck_is_in_the_readme() -> None:
+    told = README.split("**`imgpro-lite fsck`**")[1].split("**Bit rot.**")[0]
+    assert [kind for kind in Kind if f"`{kind}`" not in told] == []
 
 
 def readme_command(after: str) -> str:
@@ -131,7 +140,16 @@ def test_every_file_that_the_readme_names_exists() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", ["scripts/check", "scripts/format", "scripts/docs", "scripts/bench", "scripts/crash-test", ".ci/run"]
+    "path",
+    [
+        "scripts/check",
+        "scripts/format",
+        "scripts/docs",
+        "scripts/bench",
+        "scripts/crash-test",
+        "scripts/lock",
+        ".ci/run",
+    ],
 )
 def test_scripts_are_executable_and_valid(path: str) -> None:
     script = ROOT / path

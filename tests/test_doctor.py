@@ -20,6 +20,7 @@ from imgpro_lite.imaging.samples import RED_GREEN_BLUE_WHITE, Sample, list_sampl
 from imgpro_lite.imaging.sandbox import Protection
 from imgpro_lite.services.doctor import FormatCheck, Report, examine
 from imgpro_lite.settings import ImagingSettings
+from imgpro_lite.store.data_dir import list_exposed
 
 BMP = next(sample for sample in list_samples() if sample.format == Format.BMP)
 
@@ -127,10 +128,19 @@ def test_it_is_quiet_and_readable_and_leaves_nothing_behind(tmp_path: Path) -> N
     assert list(temporary.iterdir()) == []
 
 
-def test_it_works_beside_a_running_server(start: ApiFactory) -> None:
+@pytest.mark.slow
+def test_it_works_beside_a_running_server_and_warns_when_others_may_read_its_data(start: ApiFactory) -> None:
     api = start()
+    assert list_exposed(api.data_dir) == []
+    api.data_dir.chmod(0o755)
+    (api.data_dir / "secret").chmod(0o640)
     result = CliRunner().invoke(cli, ["doctor", "--data-dir", str(api.data_dir)], catch_exceptions=False)
     assert result.exit_code == 0, result.output
+    if sys.platform != "win32":
+        assert f"Other users of this machine may read {api.data_dir} (mode 755)." in result.output
+        assert f"Make it private: chmod 750 {api.data_dir}\n" in result.output
+        assert f"chmod 600 {api.data_dir}/secret\n" in result.output
+        assert "All is well" not in result.output
     assert api.upload(make_image("jpeg", 9, 9)).status_code == 201
 
 
@@ -165,6 +175,7 @@ def test_what_is_wrong_is_shown_and_what_to_do(tmp_path: Path) -> None:
     assert "pip install" in lines[-1]
 
 
+@pytest.mark.slow
 def test_missing_protections_are_no_failure(tmp_path: Path) -> None:
     sabotage = "from imgpro_lite.imaging import sandbox; sandbox._enter_landlock = lambda libc: []"
     done = run_doctor_without(tmp_path, sabotage)

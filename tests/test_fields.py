@@ -10,7 +10,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from imgpro_lite import fields
-from imgpro_lite.bodies import KeyFields, UploadFields, parse, upload_fields_from_form
+from imgpro_lite.bodies import KeyFields, UploadFields, parse, upload_fields
 from imgpro_lite.errors import ValidationFailed
 from imgpro_lite.strict_json import parse_json
 
@@ -94,7 +94,7 @@ def test_parse_raises_nothing_but_validation_failed(values: dict[str, Any]) -> N
 @EXAMPLES
 @given(form=st.dictionaries(NAMES, st.text(st.characters(codec="utf-8")), max_size=5))
 def test_any_form_gives_fields_or_errors_of_its_own(form: dict[str, str]) -> None:
-    parsed, error = try_to(lambda values: upload_fields_from_form(values, {}, anonymous=False), form)
+    parsed, error = try_to(lambda values: upload_fields(values, {}, anonymous=False), form)
     if error is None:
         assert form.keys() - UploadFields.model_fields <= (parsed.metadata or {}).keys()
     else:

@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
         "single_flight",
         "strict_json",
     },
-    "doers": {"client", "imaging", "mail", "store"},
+    "doers": {"client", "fetching", "imaging", "mail", "store"},
     "runtime": {"runtime"},
     "services": {"services"},
     "web": {"web"},
@@ -58,6 +58,7 @@ BANNED = {
     "top": _PIXELS,
     "mail": {"aiosqlite", "sqlite3"} | _FRAMEWORKS - {"jinja2"} | _PIXELS,
     "client": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
+    "fetching": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
     "store": _FRAMEWORKS | _PIXELS,
     "imaging": {"aiosqlite", "sqlite3"} | _FRAMEWORKS,
 }

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from imgpro_lite.config import ConfigError, load
+from imgpro_lite.config import load
+from imgpro_lite.errors import ConfigError
 from imgpro_lite.settings import Settings
 
 

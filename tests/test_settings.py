@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpro_lite.config import ConfigError, Configuration, load
+from imgpro_lite.config import Configuration, load
+from imgpro_lite.errors import ConfigError
 from imgpro_lite.options import all_options
 from imgpro_lite.settings import Settings
 

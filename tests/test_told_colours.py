@@ -114,7 +114,7 @@ def test_png_chunks_that_change_nothing(pool: BlockingPool, photo: pyvips.Image,
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("depth", [8, 16])
+@pytest.mark.parametrize("depth", [8, pytest.param(16, marks=pytest.mark.slow)])
 @pytest.mark.parametrize(
     "chunks",
     [{"cICP": bytes([12, 13, 0, 1])}, {"gAMA": gamma_chunk(1 / 2.2), "cHRM": struct.pack(">8I", *P3_CHROMATICITIES)}],
@@ -169,13 +169,14 @@ def encode_with_nclx(image: pyvips.Image, source: str, primaries: int, transfer:
 
 
 @pytest.mark.parametrize("target", TARGETS)
-@pytest.mark.parametrize("source", ["heic", "avif", "avif of 10 bits"])
+@pytest.mark.parametrize("source", ["heic", pytest.param("avif", marks=pytest.mark.slow), "avif of 10 bits"])
 def test_display_p3_by_nclx(pool: BlockingPool, photo: pyvips.Image, source: str, target: str) -> None:
     pixels = in_p3(photo, 16 if source == "avif of 10 bits" else 8)
     made = check_variants(pool, encode_with_nclx(pixels, source, 12, 13), photo, target)
     assert len(made.get("icc-profile-data")) < 600
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["heic", "avif", "avif of 10 bits"])
 @pytest.mark.parametrize(("primaries", "transfer"), [(1, 13), (2, 2), (1, 1), (1, 6), (22, 7)])
 def test_nclx_that_is_as_good_as_srgb(

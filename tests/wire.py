@@ -13,6 +13,7 @@ from starlette.testclient import TestClient
 
 BOUNDARY = "cut-here"
 HANGS_UP = b"(the client hangs up)"  # in place of a chunk
+ENDS = b"(the body ends, and the client waits for the answer)"
 STANDS_STILL = b"(nothing comes until the server stops waiting)"
 FORM = f"multipart/form-data; boundary={BOUNDARY}"
 
@@ -32,14 +33,15 @@ class RawAnswer:
 
 
 def send_raw(
-    api: Api, path: str, chunks: Iterable[bytes], headers: list[tuple[bytes, bytes]], method: str = "POST"
+    api: Api, path: str, chunks: Iterable[Any], headers: list[tuple[bytes, bytes]], method: str = "POST"
 ) -> RawAnswer:
-    """Send a body in chunks, under any headers: what a client library would refuse, or send in one piece."""
+    """Send a body in chunks, under any headers: what a client library would refuse, or send in one piece. A function
+    among the chunks is run, and the next chunk waits for it."""
     return api.client.portal.call(functools.partial(_call, api, path, iter(chunks), headers, method))
 
 
 async def _call(
-    api: Api, path: str, chunks: Iterator[bytes], headers: list[tuple[bytes, bytes]], method: str
+    api: Api, path: str, chunks: Iterator[Any], headers: list[tuple[bytes, bytes]], method: str
 ) -> RawAnswer:
     scope = {
         "type": "http",
@@ -62,6 +64,11 @@ async def _call(
         chunk = next(chunks, None)
         if chunk is None:
             return {"type": "http.request", "body": b"", "more_body": False}
+        if chunk is ENDS:
+            return {"type": "http.request", "body": b"", "more_body": False}
+        if callable(chunk):
+            await asyncio.to_thread(chunk)
+            return await receive()
         if chunk is HANGS_UP:
             chunks = itertools.repeat(HANGS_UP)  # for good
             return {"type": "http.disconnect"}

@@ -38,15 +38,13 @@ from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.data_dir import CACHE_NAME, INTERMEDIATES_NAME, operator_errors
+from imgpro_lite.store.files import yield_to_others
 
 EXIT_SOME_FAILED = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 # Uploads are refused below the free-space mark, so this ends long before.
 FREE_SPACE_FACTOR = 2
-# As low as it goes (`nice`): where the server wants the processor too, it gets 98 % of it (weights of 1024 and 15).
-NICENESS = 19
-
 NO_LIMIT_BYTES = sys.maxsize
 
 
@@ -78,8 +76,7 @@ def warm(
     _require_owner(settings.data_dir)
     wanted = Wanted(_sizes(sizes), _formats(formats))
     selection = Selection(email, namespace, limit)
-    if hasattr(os, "nice"):  # not on Windows
-        os.nice(NICENESS)
+    yield_to_others()
     with open_library(settings) as conn:
         now = Clock().now()
         warmed, interrupted = _run(

@@ -14,6 +14,7 @@ from imgpro_lite.cli.offline import print_table, settings_for_command
 from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.imaging.samples import list_samples
 from imgpro_lite.services.doctor import Report, examine
+from imgpro_lite.store.data_dir import Exposed, list_exposed
 
 EXIT_SOMETHING_FAILS = 1
 
@@ -28,14 +29,17 @@ def doctor(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     """Try out every image format, and show libraries, protections and limits. Ends with 1 when a format fails."""
     settings = settings_for_command(config_path, data_dir)
     report = asyncio.run(examine(settings.imaging, list_samples()))
+    exposed = [_exposed_text(found) for found in list_exposed(settings.data_dir.absolute())]
     if as_json:
-        click.echo(json.dumps({"ok": report.ok} | asdict(report)))
+        click.echo(json.dumps({"ok": report.ok} | asdict(report) | {"exposed": exposed}))
     else:
         for title, show in _SECTIONS.items():
             click.echo(title)
             show(report)
             click.echo()
-        click.echo(_verdict(report))
+        for line in exposed:
+            click.echo(line)
+        click.echo(_verdict(report, is_exposed=bool(exposed)))
     sys.exit(0 if report.ok else EXIT_SOMETHING_FAILS)
 
 
@@ -89,7 +93,15 @@ _SECTIONS: dict[str, Callable[[Report], None]] = {
 }
 
 
-def _verdict(report: Report) -> str:
+def _exposed_text(found: Exposed) -> str:
+    """A warning, with the command that ends its reason."""
+    return (
+        f"Other users of this machine may read {found.path} (mode {found.mode:o}). "
+        f"Make it private: chmod {found.private_mode:o} {found.path}"
+    )
+
+
+def _verdict(report: Report, *, is_exposed: bool) -> str:
     """Whether all is well, and what to do if not."""
     broken = sum(1 for check in report.formats if check.problem)
     missing = sum(1 for check in report.protections if not check.in_force)
@@ -100,6 +112,8 @@ def _verdict(report: Report) -> str:
         )
     if missing:
         return f"Every format works. {missing} of {len(report.protections)} protections are not in force; see above."
+    if is_exposed:
+        return "Every format works, and every protection is in force; but mind the warning above."
     return "All is well: every format works, and every protection is in force."
 
 

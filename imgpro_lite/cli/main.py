@@ -1,5 +1,6 @@
 """The command `imgpro-lite`: its groups, and how its failures are told."""
 
+import importlib
 import os
 import sqlite3
 import sys
@@ -7,37 +8,44 @@ import sys
 import rich_click as click
 
 from imgpro_lite import __version__
-from imgpro_lite.cli.cache import cache
-from imgpro_lite.cli.doctor import doctor
-from imgpro_lite.cli.keys import keys
-from imgpro_lite.cli.mail import mail
-from imgpro_lite.cli.media import media
-from imgpro_lite.cli.serve import serve
-from imgpro_lite.cli.signing import secrets
-from imgpro_lite.cli.teams import teams
-from imgpro_lite.cli.upload import upload
-from imgpro_lite.config import ConfigError
-from imgpro_lite.errors import OperatorError
+from imgpro_lite.errors import ConfigError, OperatorError
 
 EXIT_FAILED = 1
 EXIT_WRONG_CONFIGURATION = 2  # as for a wrong command line
 
+# The commands in the order of the help, each with its module.
+_MODULES = {
+    "serve": "serve",
+    "keys": "keys",
+    "teams": "teams",
+    "media": "media",
+    "mail": "mail",
+    "cache": "cache",
+    "secrets": "signing",
+    "upload": "upload",
+    "doctor": "doctor",
+    "fsck": "fsck",
+}
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+
+class _Commands(click.RichGroup):
+    """Imports a command when it is used: all of them together take half a second."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_MODULES)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _MODULES:
+            return None
+        module = importlib.import_module(f"imgpro_lite.cli.{_MODULES[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="imgpro-lite")
 def cli() -> None:
     """The hosted img.pro image API on your own machine."""
-
-
-cli.add_command(serve)
-cli.add_command(keys)
-cli.add_command(teams)
-cli.add_command(media)
-cli.add_command(mail)
-cli.add_command(cache)
-cli.add_command(secrets)
-cli.add_command(upload)
-cli.add_command(doctor)
 
 
 def main() -> None:

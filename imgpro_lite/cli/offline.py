@@ -13,9 +13,8 @@ from rich.table import Table
 from imgpro_lite.cli.options import load
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.services.housekeeping import FOLLOW_EVERY_SECONDS
 from imgpro_lite.settings import BYTES_PER_MB, Settings
-from imgpro_lite.store.data_dir import DATABASE_NAME, is_running
+from imgpro_lite.store.data_dir import DATABASE_NAME, FOLLOW_EVERY_SECONDS, is_running
 from imgpro_lite.store.sqlite_file import Tx, open_for_command, write_transaction
 
 # Wide enough for every column when the output goes to a file or a pipe.

@@ -13,7 +13,7 @@ from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
 from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import find_secrets_version, read_secrets
+from imgpro_lite.store.data_dir import FOLLOW_EVERY_SECONDS, find_secrets_version, read_secrets
 
 log = logging.getLogger("imgpro_lite.housekeeping")
 
@@ -22,8 +22,6 @@ FORGET_EVERY_ROUNDS = 60
 # Our commands announce what they change; a file that somebody removes by hand is missed when it is asked for, and is
 # taken out of the account then or here. Reading what has changed costs 3 ms of a thread.
 RESCAN_EVERY_ROUNDS = 60
-# How long after an operator's command, such as `media block`, hot image bytes may still be sent. One look costs 0.1 ms.
-FOLLOW_EVERY_SECONDS = 0.2
 
 
 async def save_rate_windows(rt: Runtime) -> None:

@@ -61,6 +61,12 @@ def charge_attempt(rt: Runtime, caller: Caller) -> Standing:
     )
 
 
+def refuse_import(rt: Runtime, caller: Caller) -> None:
+    """Raise Unauthorized where imports without a key are off."""
+    if caller.anonymous and not rt.settings.anonymous.import_:
+        raise Unauthorized("Imports without an API key are switched off here. Create a key with POST /v1/keys.")
+
+
 async def refuse_exhausted(rt: Runtime, caller: Caller, standing: Standing) -> None:
     """Refuse before the body is read when nothing more can be stored.
 

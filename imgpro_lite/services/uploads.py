@@ -55,7 +55,7 @@ async def store_upload(
 
     Raises Duplicate, Forbidden, UnsupportedFormat, QuotaExceeded, Overloaded, StorageFull.
     """
-    await _refuse_duplicate(rt, caller, fields)
+    await refuse_duplicate(rt, caller, fields)
     await _refuse_blocked(rt, file.sha256)
     format_ = sniff(file.head)
     if format_ is None:
@@ -75,8 +75,8 @@ async def store_upload(
         return inserted
 
 
-async def _refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -> None:
-    """A known external_id is refused before the work of decoding; the transaction checks it once more."""
+async def refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -> None:
+    """Raise Duplicate for a known external_id, before the work of decoding; the transaction checks it once more."""
     if fields.external_id is None or caller.anonymous:
         return
     existing = await rt.db.read(media_rows.find_by_external_id, caller.team.id, fields.external_id, rt.clock.now())

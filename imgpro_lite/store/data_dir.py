@@ -10,14 +10,18 @@ tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
 running       there while a server runs; one that finds it knows that the last one crashed
+set-aside/    what `fsck --repair` has moved out of the way
 """
 
 import contextlib
 import os
 import secrets
+import stat
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from imgpro_lite.errors import OperatorError, StorageFull
 from imgpro_lite.links import Secret
@@ -30,6 +34,10 @@ INTERMEDIATES_NAME = "intermediates"
 SECRET_NAME = "secret"  # noqa: S105 - the name of a file
 SECRET_BYTES = 32  # 256 bits, as long as the hash that signs with it
 
+# How soon a running server notices what a command did: how long after `media block` hot image bytes may still be sent.
+# One look costs 0.1 ms.
+FOLLOW_EVERY_SECONDS = 0.2
+
 
 @contextlib.contextmanager
 def hold_data_dir(path: Path) -> Iterator[Path]:
@@ -39,6 +47,25 @@ def hold_data_dir(path: Path) -> Iterator[Path]:
         lock = DirectoryLock(directory / "lock")
     try:
         yield directory
+    finally:
+        lock.release()
+
+
+@contextlib.contextmanager
+def hold_if_stopped(directory: Path) -> Iterator[bool]:
+    """Keep servers from starting during the block; False, and nothing is held, when one is running."""
+    path = directory / "lock"
+    # Where no server ever ran there is no file, and a command that root runs must not be the one to make it.
+    if not path.exists():
+        yield True
+        return
+    try:
+        lock = DirectoryLock(path)
+    except OperatorError:
+        yield False
+        return
+    try:
+        yield True
     finally:
         lock.release()
 
@@ -67,6 +94,26 @@ def mark_running(directory: Path, is_clean: Callable[[], bool]) -> Iterator[bool
 def is_running(directory: Path) -> bool:
     """Whether a server seems to be running on the directory; also true after one has crashed."""
     return (directory / "running").exists()
+
+
+class Exposed(NamedTuple):
+    """What other users of the machine may read, and the mode with which they may not."""
+
+    path: Path
+    mode: int
+    private_mode: int
+
+
+def list_exposed(directory: Path) -> list[Exposed]:
+    """The directory, when anybody may look into it, and the secret, when even only its group may. Windows has no modes.
+
+    A group may be let in: a web server that sends the files, for example.
+    """
+    if sys.platform == "win32":
+        return []
+    unwanted = {directory: stat.S_IRWXO, directory / SECRET_NAME: stat.S_IRWXG | stat.S_IRWXO}
+    modes = {path: stat.S_IMODE(path.stat().st_mode) for path in unwanted if path.exists()}
+    return [Exposed(path, mode, mode & ~unwanted[path]) for path, mode in modes.items() if mode & unwanted[path]]
 
 
 def load_secrets(directory: Path) -> list[Secret]:

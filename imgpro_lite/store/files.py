@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import hashlib
 import os
 import shutil
 import sys
@@ -17,6 +18,9 @@ else:
     import fcntl
 
 _ZEROS = bytes(1024 * 1024)
+# As low as it goes (`nice`): where the server wants the processor too, it gets 98 % of it (weights of 1024 and 15). The
+# priority at the disk follows from it.
+LOWEST_PRIORITY = 19
 
 
 class DirectoryLock:
@@ -107,3 +111,27 @@ def free_bytes(path: Path) -> int:
 def total_bytes(path: Path) -> int:
     """Size in bytes of the file system of `path`."""
     return shutil.disk_usage(path).total
+
+
+def sha256_of_file(path: Path) -> tuple[bytes, os.stat_result]:
+    """The hash of a file's bytes as they are on the disk, and what was read. Raises OSError.
+
+    Its pages are dropped from the memory of the system, before, so that the disk is really read, and after, so that
+    reading a whole library does not push out what a server needs there.
+    """
+    with path.open("rb", buffering=0) as file:
+        _drop_pages(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").digest()
+        _drop_pages(file.fileno())
+        return digest, os.fstat(file.fileno())
+
+
+def _drop_pages(descriptor: int) -> None:
+    if hasattr(os, "posix_fadvise"):  # neither on macOS nor on Windows
+        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
+
+
+def yield_to_others() -> None:
+    """Let every other process have the processor and, with the I/O schedulers that have priorities, the disk first."""
+    if hasattr(os, "nice"):  # not on Windows
+        os.nice(LOWEST_PRIORITY)

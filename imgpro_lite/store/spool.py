@@ -3,10 +3,13 @@
 import asyncio
 import hashlib
 import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgpro_lite.formats import SNIFF_BYTES
+from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import disk_full_as_refusal, sync_file
 
@@ -84,3 +87,14 @@ class Spool:
         while view:  # a write may be short: on a disk that is nearly full the first one is
             view = view[os.write(self._descriptor, view) :]
         self._hash.update(batch)
+
+
+@asynccontextmanager
+async def open_spool(blobs: BlobStore) -> AsyncIterator[Spool]:
+    """A spool for a new file, which is gone after the block unless the store adopted it."""
+    with blobs.temporary() as (path, descriptor):
+        spool = Spool(path, descriptor)
+        try:
+            yield spool
+        finally:
+            await spool.abandon()

@@ -58,18 +58,12 @@ def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
 
 
 def _refuse_foreign(conn: sqlite3.Connection, path: Path) -> None:
-    """Raise OperatorError for a database of another program, of a newer version of this one, or that was lost."""
+    """Raise OperatorError for a database of another program, or of a newer version of this one."""
     (application_id,) = conn.execute("PRAGMA application_id").fetchone()
     (version,) = conn.execute("PRAGMA user_version").fetchone()
     (objects,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     if application_id != APPLICATION_ID and (application_id, version, objects) != (0, 0, 0):
         raise OperatorError(f"The file {path} is an SQLite database, but not one of imgpro-lite. It was left as it is.")
-    if (application_id, version, objects) == (0, 0, 0) and any(path.parent.glob("blobs/??/??/*")):
-        # A new one would know none of these images, and what looks for files without an image would remove them all.
-        raise OperatorError(
-            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
-            "from a backup, or move blobs away to begin anew. Nothing was changed."
-        )
     newest = len(_migration_scripts())
     if version > newest:
         raise OperatorError(
@@ -120,8 +114,10 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
 
 
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
-    """Apply the migrations that the file does not have yet."""
+    """Apply the migrations that the file does not have yet. Raises OperatorError for one that was lost."""
     (version,) = conn.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        _refuse_lost(conn)
     conn.create_function("reached", 1, reached)
     for number, script in enumerate(_migration_scripts()[version:], start=version + 1):
         # executescript commits what is open, so each script brings its own transaction.
@@ -132,6 +128,17 @@ def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
         )
     with write_transaction(conn, clock) as tx:
         account_rows.ensure_anonymous_team(tx.conn, tx.now)
+
+
+def _refuse_lost(conn: sqlite3.Connection) -> None:
+    """Raise OperatorError for an empty database where there are images. A new one would know none of them, and what
+    looks for files without an image would remove them all."""
+    path = Path(conn.execute("PRAGMA database_list").fetchone()[2])
+    if any(path.parent.glob("blobs/??/??/*")):
+        raise OperatorError(
+            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
+            "from a backup, or move blobs away to begin anew. Nothing was changed."
+        )
 
 
 def check_writable(conn: sqlite3.Connection, clock: Clock) -> None:

@@ -1,14 +1,15 @@
-"""The /v1 handlers for keys and uploads: parse, one service call, present."""
+"""The /v1 handlers for keys, uploads and imports: parse, one service call, present."""
 
 from starlette.requests import Request
 
-from imgpro_lite.bodies import KeyFields, parse, upload_fields_from_form
+from imgpro_lite.bodies import KeyFields, UploadFields, import_fields, parse, upload_fields
 from imgpro_lite.errors import QuotaExceeded
-from imgpro_lite.models import Ability, Team, TeamKind
-from imgpro_lite.services import accounts, limits, uploads
+from imgpro_lite.models import Ability, Caller, Team, TeamKind
+from imgpro_lite.services import accounts, imports, limits, uploads
+from imgpro_lite.store.spool import SpooledFile, open_spool
 from imgpro_lite.web.forms import receive_upload
 from imgpro_lite.web.presenters import present_new_key, present_upload
-from imgpro_lite.web.requests import get_caller, identify, read_json_object, runtime
+from imgpro_lite.web.requests import ends_with_client, get_caller, identify, read_json_object, runtime
 from imgpro_lite.web.responses import JsonAnswer, limit_headers, set_standing
 
 
@@ -23,20 +24,10 @@ async def create_key(request: Request) -> JsonAnswer:
     return JsonAnswer(present_new_key(rt, new), 201)
 
 
-def set_usage(request: Request, team: Team) -> None:
-    """Have the answer say what the team has used by now."""
-    if team.kind is not TeamKind.ANONYMOUS:
-        set_standing(request, limits.Standing(usage=limits.usage_of(runtime(request), team)))
-
-
 async def upload(request: Request) -> JsonAnswer:
     """POST /v1/upload"""
     rt = runtime(request)
-    caller = await identify(request)
-    standing = limits.charge_attempt(rt, caller)
-    set_standing(request, standing)  # before anything can be refused (decision 20)
-    accounts.authorize(rt, caller, Ability.WRITE)
-    await limits.refuse_exhausted(rt, caller, standing)
+    caller = await _admit(request)
     limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
     async with receive_upload(
         request,
@@ -44,11 +35,50 @@ async def upload(request: Request) -> JsonAnswer:
         limit_bytes,
         lambda size_bytes, head: uploads.check_size(rt.settings, size_bytes, head, limit_bytes),
     ) as form:
-        fields = upload_fields_from_form(form.fields, form.problems, anonymous=caller.anonymous)
-        try:
-            stored, team = await uploads.store_upload(rt, caller, form.file, fields, form.filename)
-        except QuotaExceeded:  # others were quicker: say what there is now
-            set_usage(request, (await identify(request)).team)
-            raise
-    set_usage(request, team)
+        fields = upload_fields(form.fields, form.problems, anonymous=caller.anonymous)
+        return await _store(request, caller, form.file, fields, form.filename)
+
+
+async def import_(request: Request) -> JsonAnswer:
+    """POST /v1/import"""
+    rt = runtime(request)
+    caller = await _admit(request, is_import=True)
+    url, fields = import_fields(await read_json_object(request), anonymous=caller.anonymous)
+    await uploads.refuse_duplicate(rt, caller, fields)
+    async with open_spool(rt.blobs) as spool:
+        async with ends_with_client(request):
+            file = await imports.fetch_image(rt, caller, url, spool)
+        return await _store(request, caller, file, fields, imports.file_name(url))
+
+
+async def _admit(request: Request, *, is_import: bool = False) -> Caller:
+    """Who may store one more image now. The attempt is counted; the answer says how the caller stands."""
+    rt = runtime(request)
+    caller = await identify(request)
+    standing = limits.charge_attempt(rt, caller)
+    set_standing(request, standing)  # before anything can be refused (decision 20)
+    accounts.authorize(rt, caller, Ability.WRITE)
+    if is_import:
+        limits.refuse_import(rt, caller)
+    await limits.refuse_exhausted(rt, caller, standing)
+    return caller
+
+
+async def _store(
+    request: Request, caller: Caller, file: SpooledFile, fields: UploadFields, filename: str
+) -> JsonAnswer:
+    """Keep a file that arrived whole, and present it."""
+    rt = runtime(request)
+    try:
+        stored, team = await uploads.store_upload(rt, caller, file, fields, filename)
+    except QuotaExceeded:  # others were quicker: say what there is now
+        _set_usage(request, (await identify(request)).team)
+        raise
+    _set_usage(request, team)
     return JsonAnswer(present_upload(rt, stored), 201, limit_headers(request))
+
+
+def _set_usage(request: Request, team: Team) -> None:
+    """Have the answer say what the team has used by now."""
+    if team.kind is not TeamKind.ANONYMOUS:
+        set_standing(request, limits.Standing(usage=limits.usage_of(runtime(request), team)))

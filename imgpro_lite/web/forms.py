@@ -15,7 +15,7 @@ from starlette.requests import Request
 from imgpro_lite.errors import FileTooLarge, MissingFile, ValidationFailed
 from imgpro_lite.settings import BYTES_PER_MB
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.spool import Spool, SpooledFile
+from imgpro_lite.store.spool import Spool, SpooledFile, open_spool
 from imgpro_lite.web.requests import body_chunks
 
 FILE_FIELD = "file"
@@ -50,14 +50,10 @@ async def receive_upload(
 
     Raises MissingFile, FileTooLarge, ValidationFailed, BadRequest, StorageFull.
     """
-    with blobs.temporary() as (path, descriptor):
-        spool = Spool(path, descriptor)
-        try:
-            reader = _FormReader(_boundary(request), spool)
-            await _read(request, reader, spool, limit_bytes, check_size)
-            yield await reader.finish()
-        finally:
-            await spool.abandon()
+    async with open_spool(blobs) as spool:
+        reader = _FormReader(_boundary(request), spool)
+        await _read(request, reader, spool, limit_bytes, check_size)
+        yield await reader.finish()
 
 
 def _boundary(request: Request) -> bytes:

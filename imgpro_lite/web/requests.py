@@ -1,12 +1,13 @@
 """From a request to what the services understand: the caller, its address, and parsed bodies."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import AsyncIterator, Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from imgpro_lite.errors import BadRequest, Unauthorized
 from imgpro_lite.models import Ability, Caller
@@ -159,3 +160,25 @@ async def body_chunks(request: Request) -> AsyncIterator[bytes]:
             message = "The body arrived too slowly, so the request was given up."
             raise BadRequest(message, headers={"Connection": "close"})
         yield chunk
+
+
+@contextlib.asynccontextmanager
+async def ends_with_client(request: Request) -> AsyncIterator[None]:
+    """End the block when the client goes away while it waits. Only after the body was read. Raises ClientDisconnect."""
+    scope = asyncio.timeout(None)
+
+    async def watch() -> None:
+        if (await request.receive())["type"] == "http.disconnect":
+            scope.reschedule(asyncio.get_running_loop().time())
+
+    try:
+        async with scope:
+            watcher = asyncio.create_task(watch())
+            try:
+                yield
+            finally:
+                watcher.cancel()
+    except TimeoutError:
+        if scope.expired():
+            raise ClientDisconnect from None
+        raise
