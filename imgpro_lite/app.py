@@ -34,7 +34,7 @@ from imgpro_lite.services.refining import refine_forever
 from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
-from imgpro_lite.store import account_rows, files
+from imgpro_lite.store import account_rows, failpoints, files
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.data_dir import (
@@ -144,10 +144,14 @@ def create_app(settings: Settings, clock: Clock | None = None, internet: Interne
 @contextlib.asynccontextmanager
 async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
+    if points := failpoints.armed():
+        log.warning("for tests only: %s is set, at %s", failpoints.VARIABLE, ", ".join(points))
     async with contextlib.AsyncExitStack() as stack:
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
-        crashed = stack.enter_context(mark_running(data_dir))
-        blobs = BlobStore(data_dir, settings.storage.min_free_mb * BYTES_PER_MB)
+        storage = settings.storage
+        blobs = BlobStore(data_dir, storage.min_free_mb * BYTES_PER_MB, storage.reserve_mb * BYTES_PER_MB)
+        with operator_errors(data_dir):
+            await asyncio.to_thread(blobs.reserve.prepare)
         cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
         intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
@@ -161,8 +165,10 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             asyncio.Event(),
         )
         db = await stack.enter_async_context(
-            open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set)
+            open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set, blobs.reserve)
         )
+        # Only now: a start that is refused leaves it to the next one whether to look for what a crash left.
+        crashed = stack.enter_context(mark_running(data_dir, lambda: not blobs.doubtful))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()

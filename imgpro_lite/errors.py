@@ -29,6 +29,7 @@
 A message is read by strangers: it says what happened, which limit, and what to do, and nothing of the inside.
 """
 
+import errno
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, ClassVar, Literal
@@ -288,6 +289,8 @@ class StorageFull(ImgProError):
 
     code = "storage_full"
     status = 503
+    # No room or no inodes, over the user's quota, over the limit of a file's size.
+    ERRNOS: ClassVar = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
     def __init__(self, retry_after_seconds: int = 600) -> None:
         super().__init__(

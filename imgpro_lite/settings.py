@@ -222,6 +222,10 @@ class StorageSettings(Section):
     min_free_mb: Count = Field(
         256, description="Megabytes of free disk below which uploads and new variants are refused."
     )
+    reserve_mb: Count = Field(
+        16,
+        description="Megabytes of disk kept for deletions when the disk is full. 0: none.",
+    )
     grace_days: int = Field(
         7,
         ge=0,

@@ -90,7 +90,10 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
                 (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
             # One worker, and none more in the background but where a test asks for it.
             imaging = {"workers": 1, "refine_avif": False, **sections.pop("imaging", {})}
-            settings = Settings.model_validate({"data_dir": tmp_path / "data", "imaging": imaging, **sections})
+            storage = {"reserve_mb": 0, **sections.pop("storage", {})}  # 16 MB for each test would be gigabytes
+            settings = Settings.model_validate(
+                {"data_dir": tmp_path / "data", "imaging": imaging, "storage": storage, **sections}
+            )
             app = create_app(settings, clock, internet)
             client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)

@@ -29,9 +29,9 @@ def environment() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if not name.startswith("IMGPRO_")}
 
 
-def until(condition: Callable[[], Any]) -> Any:
+def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
     """What the condition gives once it is true."""
-    deadline = time.monotonic() + WAIT_SECONDS
+    deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "it did not happen"
         time.sleep(0.01)
@@ -64,24 +64,42 @@ class Running:
     connections: list["Connection"] = field(default_factory=list)
 
     @classmethod
-    def start(cls, directory: Path, *, config: str = "", args: tuple[str, ...] = ()) -> Self:
+    def start(cls, directory: Path, **options: Any) -> Self:
+        """`spawn`, and wait until the server listens."""
+        server = cls.spawn(directory, **options)
+        assert server.is_ready(), server.stderr
+        return server
+
+    @classmethod
+    def spawn(
+        cls,
+        directory: Path,
+        *,
+        config: str = "",
+        args: tuple[str, ...] = (),
+        env: dict[str, str] | None = None,
+        wrapper: tuple[str, ...] = (),
+    ) -> Self:
         """Serve `data` below the directory on a free port, with an imgpro.toml of the given text."""
         (directory / "imgpro.toml").write_text(f"[imaging]\nworkers = 1\n{config}", encoding="utf-8")
         data_dir = directory / "data"
         with (directory / "stdout").open("wb") as stdout, (directory / "stderr").open("ab") as stderr:
             process = subprocess.Popen(
-                command("serve", "--port", "0", "--data-dir", str(data_dir), *args),
+                [*wrapper, *command("serve", "--port", "0", "--data-dir", str(data_dir), *args)],
                 cwd=directory,
-                env=environment(),
+                env=environment() | (env or {}),
                 stdout=stdout,
                 stderr=stderr,
             )
-        server = cls(process, directory, data_dir)
-        until(lambda: "curl" in server.stdout or process.poll() is not None)
-        found = re.search(r"http://localhost:([0-9]+)", server.stdout)
-        assert found, server.stderr
-        server.port = int(found[1])
-        return server
+        return cls(process, directory, data_dir)
+
+    def is_ready(self) -> bool:
+        """Wait until it listens: True, or False when it has ended before that."""
+        until(lambda: "curl" in self.stdout or self.process.poll() is not None)
+        found = re.search(r"http://localhost:([0-9]+)", self.stdout)
+        if found:
+            self.port = int(found[1])
+        return found is not None
 
     @property
     def stdout(self) -> str:

@@ -24,7 +24,12 @@ NO_RATE_LIMITS = {
 
 @contextmanager
 def serve(
-    data_dir: Path, *, limits: dict[str, int] | None = None, internet: Internet | None = None, **sections: Any
+    data_dir: Path,
+    *,
+    limits: dict[str, int] | None = None,
+    storage: dict[str, int] | None = None,
+    internet: Internet | None = None,
+    **sections: Any,
 ) -> Iterator[Api]:
     """A running server without rate limits."""
     settings = Settings.model_validate(
@@ -32,6 +37,7 @@ def serve(
             "data_dir": data_dir,
             "imaging": {"workers": 1, "refine_avif": False},
             "limits": {**NO_RATE_LIMITS, **(limits or {})},
+            "storage": {"reserve_mb": 0, **(storage or {})},
             **sections,
         }
     )

@@ -147,7 +147,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
         "scripts/docs",
         "scripts/bench",
         "scripts/fuzz",
-        "scripts/kill-sweep",
+        "scripts/crash-test",
         "scripts/lock",
         ".ci/run",
     ],

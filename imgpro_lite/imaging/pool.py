@@ -227,7 +227,7 @@ class WorkerPool:
         except WorkerDied:
             raise  # not caught as one of the exceptions below
         except OSError as error:  # a file that cannot be opened or created is a fault of the server, not of the picture
-            job.fail(error)
+            job.fail(errors.StorageFull() if error.errno in errors.StorageFull.ERRNOS else error)
         except Exception as error:  # a bug must not take away a worker for good
             job.fail(error)
             return False

@@ -67,6 +67,8 @@ class Job:
             self.answer.set_result(answer["done"])
         elif "refused" in answer:
             self.answer.set_exception(self.refusal(answer["refused"]))
+        elif answer.get("is_full"):
+            self.fail(errors.StorageFull(), why=answer["failed"])
         else:
             self.fail(why=answer.get("failed", ""))
 

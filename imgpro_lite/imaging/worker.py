@@ -15,6 +15,7 @@ from dataclasses import asdict
 from itertools import chain, repeat
 from typing import IO, Any
 
+from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
 from imgpro_lite.imaging.jobs import Damaged, Limits, Refused, Transform
@@ -57,7 +58,9 @@ def _answer(job: Message, files: socket.socket | None, limits: Limits) -> Iterat
     except Damaged as damage:
         yield {"damaged": str(damage)}
     except Exception as error:  # anything a decoder does: the server tells the client no more than "could not"
-        yield {"failed": f"{type(error).__name__}: {error}"[:2000]}
+        # libvips has no number for it, only the system's words.
+        is_full = any(os.strerror(number) in str(error) for number in StorageFull.ERRNOS)
+        yield {"failed": f"{type(error).__name__}: {error}"[:2000], "is_full": is_full}
 
 
 def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Message]:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from imgpro_lite.clock import Clock
 from imgpro_lite.mail.sending import Message
+from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import sync_directory, sync_file
 
 # Strangers make these files, so there is an end to them: at about 7 KB each they take 70 MB.
@@ -54,10 +55,12 @@ class Outbox:
                 file.write(message.content)
                 file.flush()
                 sync_file(file.fileno())
+            reached("outbox.written")
             unfinished.rename(path)
         except BaseException:
             unfinished.unlink(missing_ok=True)
             raise
+        reached("outbox.renamed")
         sync_directory(self._directory)
         names.append(name)
         return name
@@ -65,16 +68,15 @@ class Outbox:
     def _remove_old(self) -> None:
         if not self._directory.is_dir():
             return
-        if self._names is None:  # at the start: what a crash left half written
-            for path in self._directory.glob(".*.eml.tmp"):
-                path.unlink(missing_ok=True)
         names, now = self._listed(), self._clock.now()
         while names and (len(names) > MAX_FILES or _written_at(names[0]) + self._keep_seconds <= now):
             (self._directory / names.popleft()).unlink(missing_ok=True)
 
     def _listed(self) -> deque[str]:
         """Our files. Those of other names are somebody else's."""
-        if self._names is None:
+        if self._names is None:  # for the first time: remove what a crash left half written
+            for path in self._directory.glob(".*.eml.tmp"):
+                path.unlink(missing_ok=True)
             self._names = deque(sorted(path.name for path in self._directory.iterdir() if _NAME.fullmatch(path.name)))
         return self._names
 

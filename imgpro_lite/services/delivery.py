@@ -20,6 +20,7 @@ from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.letters import write_message
 from imgpro_lite.settings import SECONDS_PER_DAY
 from imgpro_lite.store import mail_rows
+from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.mail_rows import QueuedMail
 from imgpro_lite.store.sqlite_file import Tx
 
@@ -77,6 +78,7 @@ async def _finish(work: Coroutine[Any, Any, None]) -> None:
 async def _deliver(rt: Runtime, mail: QueuedMail) -> None:
     """One attempt. Raises only for a database that takes no writes, and then has sent nothing."""
     await rt.db.write(_put_off, [mail])
+    reached("mail.noted")
     extra = {"kind": mail.kind, "domain": domain_of(mail.recipient)}
     try:
         message = await write_message(rt, mail)
@@ -92,6 +94,7 @@ async def _deliver(rt: Runtime, mail: QueuedMail) -> None:
         return
     else:
         log.info("mail %s", result, extra=extra)
+    reached("mail.sent")
     await _forget(rt, mail)
 
 

@@ -1,7 +1,8 @@
 """What is done all the time.
 
 Five times a second, what other processes did to the database is noticed. Once a second, what they did to the cache is,
-the attempts of rate limits are saved (decision 19), and the database's log is folded.
+the attempts of rate limits are saved (decision 19), the database's log is folded, and a reserve that was needed is made
+again.
 """
 
 import asyncio
@@ -47,6 +48,8 @@ async def keep_house_forever(rt: Runtime) -> None:
         try:
             await save_rate_windows(rt)
             await rt.db.checkpoint()
+            if rt.blobs.reserve.is_missing:
+                await asyncio.to_thread(rt.blobs.reserve.restore)
         except (ImgProError, sqlite3.Error, OSError):
             log.warning("saving the attempts of rate limits or folding the log failed", exc_info=True)
         rounds += 1

@@ -13,6 +13,7 @@ from imgpro_lite.models import Caller, Media, MediaFilter, NamespaceUsage
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.accounts import get_current_team
 from imgpro_lite.store import media_lists, media_rows
+from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.media_lists import Position
 from imgpro_lite.store.sqlite_file import Tx
 
@@ -136,9 +137,13 @@ async def delete_batch(rt: Runtime, caller: Caller, ids: tuple[str, ...]) -> int
 
     def delete(tx: Tx) -> int:
         found = media_rows.list_media_by_id(tx.conn, get_current_team(tx, caller).id, ids, tx.now)
-        return media_rows.mark_deleted(tx.conn, [media.seq for media in found], tx.now)
+        count = media_rows.mark_deleted(tx.conn, [media.seq for media in found], tx.now)
+        reached("delete.marked")
+        return count
 
-    return await rt.db.write(delete)
+    deleted = await rt.db.write_freeing(delete)
+    reached("delete.committed")
+    return deleted
 
 
 async def delete_namespace(rt: Runtime, caller: Caller, namespace: str) -> int:
@@ -155,7 +160,8 @@ async def delete_namespace(rt: Runtime, caller: Caller, namespace: str) -> int:
         return len(seqs), media_rows.mark_deleted(tx.conn, seqs, tx.now)
 
     while True:
-        found, marked = await rt.db.write(delete_some)
+        found, marked = await rt.db.write_freeing(delete_some)
+        reached("delete.step")
         deleted += marked
         if found < DELETE_STEP_IMAGES:
             return deleted

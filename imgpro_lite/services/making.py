@@ -10,6 +10,7 @@ from imgpro_lite.imaging.jobs import INTERMEDIATE_EDGES_PX, PIPELINE_VERSION, Pr
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Maker
 from imgpro_lite.settings import ImagingSettings
+from imgpro_lite.store.files import disk_full_as_refusal
 
 log = logging.getLogger("imgpro_lite.variants")
 
@@ -96,9 +97,10 @@ async def _make(maker: Maker, variant: Variant, name: str, priority: Priority) -
     maker.blobs.check_free_space()
     temporary = maker.cache.temporary(name)
     try:
-        if not await _transform_intermediate(maker, variant, temporary, priority):
-            await _transform_original(maker, variant, temporary, priority)
-        return maker.cache.adopt(temporary, name, maker.clock.now())
+        with disk_full_as_refusal():
+            if not await _transform_intermediate(maker, variant, temporary, priority):
+                await _transform_original(maker, variant, temporary, priority)
+            return maker.cache.adopt(temporary, name, maker.clock.now())
     except TransformFailed:
         maker.cache.remember_failure(name, maker.clock.now())
         raise

@@ -16,6 +16,7 @@ from imgpro_lite.services.making import variants_of
 from imgpro_lite.settings import SECONDS_PER_DAY
 from imgpro_lite.store import media_rows
 from imgpro_lite.store.blobs import BlobStore
+from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.sqlite_file import Tx
 
 log = logging.getLogger("imgpro_lite.sweeper")
@@ -39,17 +40,47 @@ class Swept:
 async def sweep(rt: Runtime) -> Swept:
     """Do all that is due now."""
     expired = purged = 0
-    while count := await rt.db.write(lambda tx: media_rows.mark_expired(tx.conn, tx.now, STEP_IMAGES)):
+    await remove_doubtful(rt)
+    while count := await rt.db.write_freeing(_mark_expired):
         expired += count
     deleted_before = rt.clock.now() - _grace_seconds(rt)
-    while count := await rt.db.write(lambda tx: media_rows.delete_due(tx.conn, deleted_before, STEP_IMAGES)):
+    while count := await rt.db.write_freeing(_delete_due, deleted_before):
+        reached("sweep.rows_committed")
         purged += count
     while listed := await rt.db.read(list_purgeable, STEP_FILES):
         for cache in (rt.maker.cache, rt.maker.intermediates):
             for name in await asyncio.to_thread(cache.remove_files, listed.variants):
                 cache.forget(name)
-        await rt.db.write(purge_files, rt.blobs, listed)
+        reached("sweep.variants_removed")
+        await rt.db.write_freeing(purge_files, rt.blobs, listed)
+        reached("sweep.files_committed")
     return Swept(expired, purged)
+
+
+def _mark_expired(tx: Tx) -> int:
+    count = media_rows.mark_expired(tx.conn, tx.now, STEP_IMAGES)
+    if count:
+        reached("sweep.marked")
+    return count
+
+
+def _delete_due(tx: Tx, deleted_before: int) -> int:
+    count = media_rows.delete_due(tx.conn, deleted_before, STEP_IMAGES)
+    if count:
+        reached("sweep.rows_deleted")
+    return count
+
+
+async def remove_doubtful(rt: Runtime) -> None:
+    """Remove files that got their name in a transaction which then failed, unless a row has them by now."""
+    for sha256 in list(rt.blobs.doubtful):
+        await rt.db.write(_purge_unused, rt.blobs, sha256)
+        rt.blobs.doubtful.discard(sha256)
+
+
+def _purge_unused(tx: Tx, blobs: BlobStore, sha256: bytes) -> None:
+    if not media_rows.is_used(tx.conn, sha256):
+        blobs.purge(sha256)
 
 
 def _grace_seconds(rt: Runtime) -> int:
@@ -114,6 +145,7 @@ def purge_files(tx: Tx, blobs: BlobStore, purgeable: Purgeable) -> None:
         if not media_rows.is_used(tx.conn, sha256):
             blobs.purge(sha256)
         media_rows.delete_purgeable(tx.conn, sha256)
+    reached("sweep.unlisted")
 
 
 async def remove_orphans(rt: Runtime) -> None:
@@ -121,7 +153,9 @@ async def remove_orphans(rt: Runtime) -> None:
     removed = 0
     try:
         for folder in await asyncio.to_thread(rt.blobs.list_folders):
-            removed += await rt.db.write(_remove_orphans_of, rt.blobs, folder)
+            if not await asyncio.to_thread(rt.blobs.list_folder, folder):
+                continue  # most are empty where images come and go
+            removed += await rt.db.write_freeing(_remove_orphans_of, rt.blobs, folder)
             await asyncio.sleep(ORPHAN_PAUSE_SECONDS)
     except (ImgProError, sqlite3.Error, OSError):
         log.exception("looking for files without an image failed")
@@ -133,4 +167,5 @@ def _remove_orphans_of(tx: Tx, blobs: BlobStore, folder: Path) -> int:
     orphans = [sha256 for sha256 in blobs.list_folder(folder) if not media_rows.is_used(tx.conn, sha256)]
     for sha256 in orphans:
         blobs.purge(sha256)
+        reached("orphans.removed")
     return len(orphans)

@@ -8,6 +8,7 @@ A refused upload stores nothing. An accepted one is on the disk, file first and 
 import asyncio
 import contextlib
 import hashlib
+import sqlite3
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from pathlib import Path
 from imgpro_lite import fields as field_rules
 from imgpro_lite import ids
 from imgpro_lite.bodies import UploadFields
-from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, UnsupportedFormat
+from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, ImgProError, UnsupportedFormat
 from imgpro_lite.formats import Format, sniff
 from imgpro_lite.imaging.jobs import Probed
 from imgpro_lite.models import Caller, Media, NewMedia, Team
@@ -23,8 +24,11 @@ from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.accounts import get_current_team, retention_days
 from imgpro_lite.services.limits import charge_upload
 from imgpro_lite.services.preparing import Preparation
+from imgpro_lite.services.sweeper import remove_doubtful
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import disk_full_as_refusal
 from imgpro_lite.store.spool import SpooledFile
 from imgpro_lite.store.sqlite_file import Tx
 
@@ -60,7 +64,15 @@ async def store_upload(
         )
     async with _decoded(rt, caller, file, format_) as (stored, probed):
         new = _new_media(stored, format_, probed, fields, filename)
-        return await rt.db.write(_insert, rt, caller, new, stored.path)
+        try:
+            inserted = await rt.db.write(_insert, rt, caller, new, stored.path)
+        except Exception:
+            with contextlib.suppress(ImgProError, sqlite3.Error, OSError):  # the sweep tries again
+                await remove_doubtful(rt)
+            raise
+        rt.blobs.doubtful.discard(new.sha256)
+        reached("upload.committed")
+        return inserted
 
 
 async def refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -> None:
@@ -94,7 +106,7 @@ async def _decoded(
             preparation.drop()
             raise
         return
-    with rt.blobs.temporary_path() as path:
+    with disk_full_as_refusal(), rt.blobs.temporary_path() as path:
         probed = await rt.pool.probe(file.path, format_, sanitized=path, owner=caller.subject)
         content = await asyncio.to_thread(path.read_bytes)
         with path.open("rb+") as sanitized:
@@ -154,6 +166,7 @@ def _new_media(stored: SpooledFile, format_: Format, probed: Probed, fields: Upl
 
 def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> tuple[Media, Team]:
     """The durable step. The file gets its name before its row exists, so that no row is ever without its file."""
+    reached("upload.begun")
     owner = get_current_team(tx, caller)
     if new.external_id is not None and not caller.anonymous:
         existing = media_rows.find_by_external_id(tx.conn, owner.id, new.external_id, tx.now)
@@ -163,6 +176,7 @@ def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> t
     if media_rows.is_blocked(tx.conn, new.sha256):
         raise _blocked()
     team = charge_upload(tx, rt, owner.id, new.filesize_bytes)
+    reached("upload.charged")
     rt.blobs.adopt(path, new.sha256)
     days = retention_days(rt.settings, team)
     media = media_rows.insert_media(
@@ -173,4 +187,5 @@ def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> t
         created_at=tx.now,
         retention_expires_at=None if days is None else tx.now + days * SECONDS_PER_DAY,
     )
+    reached("upload.inserted")
     return media, account_rows.get_team(tx.conn, team.id)

@@ -9,7 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from imgpro_lite.errors import StorageFull
-from imgpro_lite.store.files import free_bytes, sync_directory
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, require_writable, sync_directory
+from imgpro_lite.store.reserve import Reserve
+
+RESERVE_NAME = "reserve"
 
 _BLOB_NAME = re.compile("[0-9a-f]{64}")
 
@@ -17,8 +21,11 @@ _BLOB_NAME = re.compile("[0-9a-f]{64}")
 class BlobStore:
     """Originals by SHA-256. Temporary files live on the same file system, so that a rename makes them blobs."""
 
-    def __init__(self, data_dir: Path, min_free_bytes: int) -> None:
+    def __init__(self, data_dir: Path, min_free_bytes: int, reserve_bytes: int = 0) -> None:
         self.root = data_dir / "blobs"
+        self.reserve = Reserve(data_dir / RESERVE_NAME, reserve_bytes, min_free_bytes)
+        self.doubtful: set[bytes] = set()
+        """Hashes of files that have their name, but perhaps no row: the transaction has not ended, or has failed."""
         self.temp_dir = data_dir / "tmp"
         self._min_free_bytes = min_free_bytes
 
@@ -26,6 +33,8 @@ class BlobStore:
         """Make the directories, and remove what uploads that a crash cut short left behind."""
         self.root.mkdir(exist_ok=True)
         self.temp_dir.mkdir(exist_ok=True)
+        require_writable(self.root)
+        require_writable(self.temp_dir)
         for leftover in self.temp_dir.iterdir():
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
@@ -37,14 +46,18 @@ class BlobStore:
         return self.root / name[:2] / name[2:4] / name
 
     def check_free_space(self) -> None:
-        """Raise StorageFull below the free-space mark."""
-        if free_bytes(self.temp_dir) < self._min_free_bytes:
+        """Raise StorageFull below the free-space mark, and while the reserve's room is needed."""
+        if free_bytes(self.temp_dir) < self._min_free_bytes or self.reserve.is_missing:
             raise StorageFull
 
     @contextlib.contextmanager
     def temporary(self) -> Iterator[tuple[Path, int]]:
-        """A new empty file and its descriptor, both gone after the block unless `adopt` took the file."""
-        descriptor, name = tempfile.mkstemp(dir=self.temp_dir)
+        """A new empty file and its descriptor, both gone after the block unless `adopt` took the file.
+
+        Raises StorageFull.
+        """
+        with disk_full_as_refusal():
+            descriptor, name = tempfile.mkstemp(dir=self.temp_dir)
         path = Path(name)
         try:
             yield path, descriptor
@@ -64,6 +77,7 @@ class BlobStore:
     def purge(self, sha256: bytes) -> None:
         """Remove the bytes. Called inside a write transaction in which no row uses them."""
         self.path(sha256).unlink(missing_ok=True)
+        reached("blob.purged")
 
     def list_folders(self) -> list[Path]:
         """Every directory that holds blobs."""
@@ -78,6 +92,7 @@ class BlobStore:
         """Make a synced temporary file the blob of its hash, durably: its entry and every new parent are on the disk.
 
         Called inside the transaction that inserts the row, so that a sweep cannot remove the same bytes meanwhile.
+        Until that is committed, they are doubtful.
         Replacing an existing blob is harmless: same name, same bytes.
         """
         target = self.path(sha256)
@@ -86,6 +101,10 @@ class BlobStore:
             if not parent.exists():
                 parent.mkdir(exist_ok=True)
                 changed.append(parent.parent)
+        self.doubtful.add(sha256)
         temporary.replace(target)
+        reached("blob.renamed")
         for directory in changed:
+            reached("blob.sync")
             sync_directory(directory)
+        reached("blob.durable")

@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from imgpro_lite.store.cache_files import HALF_MADE_SECONDS, CachedFile, CacheFiles, Folder
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import require_writable
 
 # A file's modification time is its last use, kept across restarts; once an hour is precise enough for eviction.
 TOUCH_AFTER_SECONDS = 3600
@@ -74,6 +76,7 @@ class VariantCache:
         again. Commands leave it alone.
         """
         self.root.mkdir(exist_ok=True)
+        require_writable(self.root)
         reading = self._read(HALF_MADE_SECONDS if beside_server else -math.inf)
         self._take_up([file for folder in reading.folders.values() for file in folder.values()])
         self._remember(reading)
@@ -164,7 +167,9 @@ class VariantCache:
         """Make a finished temporary file the variant of this name."""
         size_bytes = temporary.stat().st_size
         path = self._files.path(name, size_bytes)
+        reached("cache.made")
         temporary.replace(path)
+        reached("cache.renamed")
         if (entry := self._entries.get(name)) and entry.size_bytes != size_bytes:
             self.remove(name)
         self.forget(name)

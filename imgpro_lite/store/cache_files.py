@@ -13,6 +13,8 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from imgpro_lite.store.files import disk_full_as_refusal
+
 # A transform may take 600 s at most (settings.py): what is much older was left by a crash.
 HALF_MADE_SECONDS = 3600
 
@@ -53,9 +55,10 @@ class CacheFiles:
         return self.root / name[:2] / f"{name}.{size_bytes}"
 
     def temporary(self, name: str) -> Path:
-        """A path, in the right folder, for a variant that is being made."""
+        """A path, in the right folder, for a variant that is being made. Raises StorageFull."""
         folder = self.root / name[:2]
-        folder.mkdir(parents=True, exist_ok=True)
+        with disk_full_as_refusal():
+            folder.mkdir(parents=True, exist_ok=True)
         return folder / f"{name}.{secrets.token_hex(4)}.tmp"
 
     def stamp(self) -> tuple[int, int] | None:

@@ -5,6 +5,7 @@ blobs/        the originals, by SHA-256
 cache/        variants; may be emptied at any time
 intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
 outbox/       mail, where no mail server is set
+reserve       nothing but room, for deleting when the disk is full
 tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
@@ -17,13 +18,14 @@ import os
 import secrets
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
-from imgpro_lite.errors import OperatorError
+from imgpro_lite.errors import OperatorError, StorageFull
 from imgpro_lite.links import Secret
+from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import DirectoryLock, keep_owner, sync_directory, sync_file
 
 DATABASE_NAME = "imgpro.db"
@@ -78,14 +80,15 @@ def make_data_dir(path: Path) -> Path:
 
 
 @contextlib.contextmanager
-def mark_running(directory: Path) -> Iterator[bool]:
-    """Leave a mark that only a clean end takes away. True when an earlier run did not end cleanly."""
+def mark_running(directory: Path, is_clean: Callable[[], bool]) -> Iterator[bool]:
+    """Leave a mark that only a clean end takes away, by then. True when an earlier run did not end cleanly."""
     mark = directory / "running"
     with operator_errors(directory):
         crashed = mark.exists()
         mark.touch()
     yield crashed
-    mark.unlink(missing_ok=True)
+    if is_clean():
+        mark.unlink(missing_ok=True)
 
 
 def is_running(directory: Path) -> bool:
@@ -184,7 +187,9 @@ def _write_secrets(directory: Path, stored: list[Secret]) -> None:
         file.write("\n".join([*lines, ""]))
         file.flush()
         sync_file(descriptor)
+    reached("secrets.written")
     temporary.replace(path)
+    reached("secrets.renamed")
     sync_directory(directory)
 
 
@@ -194,6 +199,8 @@ def operator_errors(directory: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        if error.errno in StorageFull.ERRNOS:
+            raise OperatorError(f"The disk of {directory} is full; make room first. Nothing was changed.") from error
         raise OperatorError(
             f"The data directory {directory} cannot be used: {error.strerror}. It must be a directory that the user "
             "running imgpro-lite may write to; choose another with --data-dir."

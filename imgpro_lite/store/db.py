@@ -16,8 +16,10 @@ from typing import Concatenate, ParamSpec, TypeVar
 import aiosqlite
 
 from imgpro_lite.clock import Clock
+from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.changes import Changes
-from imgpro_lite.store.sqlite_file import Tx, connect_file, database_errors, migrate, write_transaction
+from imgpro_lite.store.reserve import Reserve
+from imgpro_lite.store.sqlite_file import Tx, check_writable, connect_file, database_errors, migrate, write_transaction
 
 P = ParamSpec("P")
 T = TypeVar("T")
@@ -53,6 +55,7 @@ class Database:
         readers: list[_Connection],
         changes: Changes,
         clock: Clock,
+        reserve: Reserve,
     ) -> None:
         self._log_path = Path(f"{path}-wal")
         self._writer = writer
@@ -63,6 +66,7 @@ class Database:
         self._changes = changes
         self._data_version = 0
         self._clock = clock
+        self._reserve = reserve
         self._free_readers: asyncio.LifoQueue[_Connection] = asyncio.LifoQueue()
         for reader in readers:
             self._free_readers.put_nowait(reader)
@@ -88,6 +92,15 @@ class Database:
             return await self._writer.run(transaction)
         finally:
             self._written_at = time.monotonic()
+
+    async def write_freeing(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
+        """`write`, for what makes room: on a full disk it is tried again with the reserve's. It may run twice."""
+        try:
+            return await self.write(function, *args, **kwargs)
+        except StorageFull:
+            if not await asyncio.to_thread(self._reserve.release):
+                raise
+        return await self.write(function, *args, **kwargs)
 
     async def read(
         self,
@@ -153,11 +166,13 @@ async def open_database(
     clock: Clock,
     on_media_change: Callable[[list[str]], None] = lambda _ids: None,
     on_mail: Callable[[], None] = lambda: None,
+    reserve: Reserve | None = None,
 ) -> AsyncIterator[Database]:
     """The database at `path`, created or brought up to this version. Raises OperatorError, and then changes nothing.
 
     `on_media_change` is called, in the event loop, with the ids of the images that a transaction has changed or
     removed, before the one who asked for it hears that it is done; `on_mail` in the same way when mail was queued.
+    `write_freeing` uses the reserve.
     """
     changes = Changes(on_media_change, on_mail)
     connections: list[_Connection] = []
@@ -178,6 +193,7 @@ async def open_database(
         try:
             writer = await connect()
             await writer.run(migrate, clock)
+            await writer.run(check_writable, clock)
             await writer.run(changes.watch)
             await writer.run(lambda conn: conn.execute("PRAGMA wal_autocheckpoint = 0").fetchall())
             checkpointer = await connect()
@@ -188,7 +204,8 @@ async def open_database(
             for connection in connections:
                 await connection.close()
             raise
-    database = Database(path, writer, checkpointer, readers, changes, clock)
+    reserve = reserve or Reserve(path.with_name("reserve"), 0, 0)
+    database = Database(path, writer, checkpointer, readers, changes, clock, reserve)
     await database.has_changed_outside()  # from now on
     try:
         yield database

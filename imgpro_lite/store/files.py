@@ -1,19 +1,23 @@
 """The operating system's part of storage: locks, syncs and free space, with what differs on macOS and Windows."""
 
+import contextlib
+import errno
 import hashlib
 import os
 import shutil
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from imgpro_lite.errors import OperatorError
+from imgpro_lite.errors import OperatorError, StorageFull
 
 if sys.platform == "win32":
     import msvcrt
 else:
     import fcntl
 
+_ZEROS = bytes(1024 * 1024)
 # As low as it goes (`nice`): where the server wants the processor too, it gets 98 % of it (weights of 1024 and 15). The
 # priority at the disk follows from it.
 LOWEST_PRIORITY = 19
@@ -62,6 +66,12 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def require_writable(directory: Path) -> None:
+    """Raise OSError for a directory in which nothing can be made, such as one of a read-only file system."""
+    if not os.access(directory, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, f"nothing can be written to {directory.name}/ in it")
+
+
 def keep_owner(descriptor: int, replaced: Path) -> None:
     """Give a new file to the owner of the one that it is to replace: commands may run as root, the server as a user."""
     if sys.platform == "win32" or not replaced.exists():
@@ -69,6 +79,28 @@ def keep_owner(descriptor: int, replaced: Path) -> None:
     status = replaced.stat()
     if (status.st_uid, status.st_gid) != (os.geteuid(), os.getegid()):
         os.fchown(descriptor, status.st_uid, status.st_gid)
+
+
+def allocate(descriptor: int, size_bytes: int) -> None:
+    """Give a new file this size, and the room on the disk too. Raises OSError."""
+    if hasattr(os, "posix_fallocate"):
+        with contextlib.suppress(OSError):  # not every file system can
+            os.posix_fallocate(descriptor, 0, size_bytes)
+            return
+    left_bytes = size_bytes
+    while left_bytes > 0:
+        left_bytes -= os.write(descriptor, _ZEROS[:left_bytes])
+
+
+@contextlib.contextmanager
+def disk_full_as_refusal() -> Iterator[None]:
+    """Turn the system's words for a full disk into StorageFull."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in StorageFull.ERRNOS:
+            raise StorageFull from error
+        raise
 
 
 def free_bytes(path: Path) -> int:

@@ -1,27 +1,24 @@
 """A file that is still arriving: written, counted and hashed as its bytes come in."""
 
 import asyncio
-import errno
 import hashlib
 import os
-from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from imgpro_lite.byte_budget import ByteBudget
-from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import SNIFF_BYTES
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.files import sync_file
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import disk_full_as_refusal, sync_file
 
 # Bytes collected before a thread writes and hashes them: a hop between threads costs about 0.1 ms, writing and hashing
 # 512 KiB about 1 ms. Two such buffers for each of 20 uploads at once are 20 MB. When more come at once than the budget
 # has room for, such as those of clients that only hold connections, they collect less and are a little slower.
 BATCH_BYTES = 512 * 1024
 CROWDED_BATCH_BYTES = 64 * 1024
-
-_DISK_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 @dataclass(frozen=True)
@@ -37,7 +34,9 @@ class SpooledFile:
     async def sync(self) -> None:
         """Return when the bytes are on the disk. Raises StorageFull, or OSError for a failing disk."""
         with disk_full_as_refusal():
+            reached("upload.written")
             await asyncio.to_thread(sync_file, self.descriptor)
+            reached("upload.synced")
 
 
 class Spool:
@@ -107,14 +106,3 @@ async def open_spool(blobs: BlobStore, budget: ByteBudget) -> AsyncIterator[Spoo
             yield spool
         finally:
             await spool.abandon()
-
-
-@contextmanager
-def disk_full_as_refusal() -> Iterator[None]:
-    """Turn the system's words for a full disk into StorageFull."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno in _DISK_FULL:
-            raise StorageFull from error
-        raise

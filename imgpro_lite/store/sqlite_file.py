@@ -10,6 +10,8 @@ from pathlib import Path
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.store import account_rows
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import disk_full_as_refusal, free_bytes
 
 BUSY_TIMEOUT_MS = 5_000  # an operator's command or a backup may hold the write lock for a moment
 RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
@@ -17,6 +19,9 @@ RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
 APPLICATION_ID = 0x696D6770
 # Reads go through the page cache of the system instead of copies of it: lists of a large library are a third faster.
 MMAP_BYTES = 1024 * 1024 * 1024
+# For the index of its log, 32 KB, and the first pages of the log.
+LEAST_TO_OPEN_BYTES = 1024 * 1024
+_MAKE_ROOM = "The disk is full; make room first. Nothing was changed."
 _LOCKED = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
@@ -74,7 +79,8 @@ def write_transaction(conn: sqlite3.Connection, clock: Clock) -> Iterator[Tx]:
     try:
         conn.execute("BEGIN IMMEDIATE")
         try:
-            yield Tx(conn, clock.now())
+            with disk_full_as_refusal():
+                yield Tx(conn, clock.now())
             conn.execute("COMMIT")
         except BaseException:
             # SQLite may already have rolled back by itself, as it does when the disk is full.
@@ -102,19 +108,43 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
     except Overloaded as error:
         raise OperatorError(f"The database {path} is held by another program. Try again when it has ended.") from error
     except StorageFull as error:
-        raise OperatorError("The disk is full; make room first. Nothing was changed.") from error
+        raise OperatorError(_MAKE_ROOM) from error
     finally:
         conn.close()
 
 
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
-    """Apply the migrations that the file does not have yet."""
+    """Apply the migrations that the file does not have yet. Raises OperatorError for one that was lost."""
     (version,) = conn.execute("PRAGMA user_version").fetchone()
+    if version == 0:
+        _refuse_lost(conn)
+    conn.create_function("reached", 1, reached)
     for number, script in enumerate(_migration_scripts()[version:], start=version + 1):
         # executescript commits what is open, so each script brings its own transaction.
-        conn.executescript(f"BEGIN IMMEDIATE;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+        conn.executescript(
+            f"BEGIN IMMEDIATE; SELECT reached('migration.begun');\n{script}\n"
+            f"SELECT reached('migration.applied'); PRAGMA user_version = {number}; "
+            "SELECT reached('migration.versioned'); COMMIT; SELECT reached('migration.committed')"
+        )
     with write_transaction(conn, clock) as tx:
         account_rows.ensure_anonymous_team(tx.conn, tx.now)
+
+
+def _refuse_lost(conn: sqlite3.Connection) -> None:
+    """Raise OperatorError for an empty database where there are images. A new one would know none of them, and what
+    looks for files without an image would remove them all."""
+    path = Path(conn.execute("PRAGMA database_list").fetchone()[2])
+    if any(path.parent.glob("blobs/??/??/*")):
+        raise OperatorError(
+            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
+            "from a backup, or move blobs away to begin anew. Nothing was changed."
+        )
+
+
+def check_writable(conn: sqlite3.Connection, clock: Clock) -> None:
+    """Commit something. SQLite opens a file that it may only read without a word."""
+    with contextlib.suppress(StorageFull), write_transaction(conn, clock) as tx:  # what is stored can still be served
+        account_rows.touch(tx.conn)
 
 
 def _migration_scripts() -> list[str]:
@@ -130,13 +160,19 @@ def database_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.DatabaseError as error:
         hint = "Restore it from a backup; nothing was changed."
-        if error.sqlite_errorcode & 0xFF in _LOCKED:
+        primary_code = error.sqlite_errorcode & 0xFF
+        if primary_code in _LOCKED:
             hint = "Another program holds it; try again when that has ended."
-        elif error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
+        elif primary_code in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PERM):
             hint = "Check that the directory and its files belong to the user that runs imgpro-lite."
-        elif error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_FULL:
-            hint = "The disk is full; make room first."
+        elif primary_code == sqlite3.SQLITE_FULL:
+            hint = _MAKE_ROOM
+        elif primary_code == sqlite3.SQLITE_IOERR:
+            is_full = free_bytes(path.parent) < LEAST_TO_OPEN_BYTES
+            hint = _MAKE_ROOM if is_full else "The disk or its file system has failed; the system's log may say more."
         raise OperatorError(f"The database {path} cannot be opened: {error}. {hint}") from error
+    except StorageFull as error:
+        raise OperatorError(f"The database {path} cannot be opened. {_MAKE_ROOM}") from error
     except Overloaded as error:
         raise OperatorError(
             f"The database {path} is held by another program. Try again when that has ended."
