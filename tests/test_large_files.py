@@ -22,8 +22,8 @@ from imgpro_lite.web.file_answer import CHUNK_BYTES
 
 PICTURE = make_image("png", 4, 3)
 SIZES = [
-    *(MAX_ANSWER_BYTES + 1, CHUNK_BYTES * 3 - 1, CHUNK_BYTES * 3, CHUNK_BYTES * 3 + 1),
-    *(CHUNK_BYTES * 4 + 1, 1_000_003),
+    *(MAX_ANSWER_BYTES + 1, CHUNK_BYTES * 6 - 1, CHUNK_BYTES * 6, CHUNK_BYTES * 6 + 1),
+    *(CHUNK_BYTES * 8 + 1, 1_000_003),
 ]
 
 

@@ -19,6 +19,7 @@ from starlette.requests import Request
 
 from imgpro_lite import fields, links
 from imgpro_lite.bodies import ListFields, merge_metadata, parse
+from imgpro_lite.byte_budget import ByteBudget
 from imgpro_lite.errors import BadRequest, RangeNotSatisfiable, ValidationFailed
 from imgpro_lite.links import LINK_SECONDS, InvalidLink, Links, Secret
 from imgpro_lite.rate_windows import RateLimit, RateWindows
@@ -38,12 +39,13 @@ def request(body: bytes = b"", peer: str = "192.0.2.1", query: str = "", **heade
         (name, value) for name, given in headers.items() for value in ([given] if isinstance(given, str) else given)
     ]
     server = ServerSettings(trusted_proxies=["10.0.0.0/8", "fd00::/8"])
+    runtime = SimpleNamespace(settings=Settings(server=server), large_bodies=ByteBudget(2**20))
     scope = {
         "type": "http",
         "headers": [(name.replace("_", "-").encode(), value.encode("latin-1")) for name, value in lines],
         "client": (peer, 50_000),
         "query_string": query.encode(),
-        "app": SimpleNamespace(state=SimpleNamespace(runtime=SimpleNamespace(settings=Settings(server=server)))),
+        "app": SimpleNamespace(state=SimpleNamespace(runtime=runtime)),
     }
 
     async def receive() -> dict[str, Any]:
