@@ -45,9 +45,10 @@ def _tell(checkup: Checkup, path: Path, what: str) -> None:
 
 def _list_wrong(checkup: Checkup, files: CacheFiles, grace_seconds: float) -> Iterator[tuple[Path, str]]:
     """What should not be there, and why."""
+    entries = _list_entries(files.root)  # first, as a server may add a folder, or remove one, at any moment
     folders = files.list_folders()
-    for entry in _list_entries(files.root):
-        if entry.name not in folders:
+    for entry in entries:
+        if entry.name not in folders and os.path.lexists(entry):
             yield Path(entry), "does not belong there"
     for folder in folders:
         found = files.read_folder(folder, grace_seconds)
