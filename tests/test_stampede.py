@@ -1,6 +1,7 @@
 """Many ask for a picture that is not made yet, or that cannot be made, or whose worker dies."""
 
 import asyncio
+import json
 import os
 import random
 import signal
@@ -14,6 +15,7 @@ import pytest
 from conftest import Api, ApiFactory, FakeClock
 from images import make_image
 from running import until
+from starlette.types import Message, Scope
 
 from imgpro_lite.single_flight import SingleFlight
 
@@ -136,6 +138,52 @@ def test_a_failure_reaches_everybody(api: Api) -> None:
     blob(api).write_bytes(b"not a picture any more")
     answers = at_once(20, lambda _: api.client.get(f"{path}.webp"))
     assert {(answer.status_code, answer.json()["error"]) for answer in answers} == {(422, "transform_failed")}
+
+
+def test_a_failure_that_is_being_sent_to_one_is_answered_to_another(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Both have the same exception, and the frames of both are in its traceback."""
+    path = upload(api)
+    blob(api).unlink()
+
+    async def scene() -> list[str]:
+        errors: list[str] = []
+        second_is_done = asyncio.Event()
+
+        async def ask(hold: asyncio.Event | None) -> None:
+            async def send(message: Message) -> None:
+                if hold:
+                    await hold.wait()
+                if message["type"] == "http.response.body":
+                    errors.append(json.loads(message["body"])["error"])
+
+            scope = get_scope(f"{path}.webp")
+            await api.client.app(scope, lambda: asyncio.sleep(0, {"type": "http.request"}), send)
+
+        async with asyncio.timeout(WAIT_SECONDS), asyncio.TaskGroup() as tasks:
+            tasks.create_task(ask(second_is_done))
+            await tasks.create_task(ask(None))
+            second_is_done.set()
+        return errors
+
+    assert api.client.portal is not None
+    assert api.client.portal.call(scene) == ["internal_error"] * 2
+    assert "request failed" not in caplog.text
+
+
+def get_scope(path: str) -> Scope:
+    """A GET as the server hands it to the application."""
+    return {
+        "type": "http",
+        "method": "GET",
+        "path": path,
+        "raw_path": path.encode(),
+        "query_string": b"",
+        "headers": [(b"host", b"localhost:4647")],
+        "client": ("127.0.0.1", 1),
+        "state": {},
+    }
 
 
 @pytest.mark.parametrize("damage", ["noise", "cut", "empty"])

@@ -2,7 +2,6 @@
 
 import logging
 import re
-import traceback
 from typing import Any
 
 from pydantic_core import to_json
@@ -111,7 +110,8 @@ async def render_error(request: Request, error: Exception) -> Response:
         extra = {"request_id": request.state.request_id}
         log.warning("answered %s: %s", error.code, error.message, exc_info=shown, extra=extra)
     # The rest of a body may be waited for before the answer goes out; what was read so far must not stay in memory.
-    traceback.clear_frames(error.__traceback__)
+    # The frames themselves are left alone: they may be of another request that gets the same exception.
+    error.__traceback__ = None
     if getattr(request.state, "is_page", False):
         return error_page(request, error)
     body = error.body()
