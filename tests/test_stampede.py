@@ -140,9 +140,7 @@ def test_a_failure_reaches_everybody(api: Api) -> None:
     assert {(answer.status_code, answer.json()["error"]) for answer in answers} == {(422, "transform_failed")}
 
 
-def test_a_failure_that_is_being_sent_to_one_is_answered_to_another(
-    api: Api, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_failure_that_is_being_sent_to_one_is_answered_to_another(api: Api, caplog: pytest.LogCaptureFixture) -> None:
     """Both have the same exception, and the frames of both are in its traceback."""
     path = upload(api)
     blob(api).unlink()
