@@ -45,10 +45,10 @@ def one_upload(**sections: Any) -> dict[str, Any]:
     "begins_at",
     [
         1_704_067_200,  # 2024-01-01, after December 31
-        1_706_745_600,  # 2024-02-01
-        1_709_251_200,  # 2024-03-01, after February 29
-        1_740_787_200,  # 2025-03-01, after February 28
-        2_148_595_200,  # 2038-02-01, the first after 32 bits
+        pytest.param(1_706_745_600, marks=pytest.mark.slow),  # 2024-02-01
+        pytest.param(1_709_251_200, marks=pytest.mark.slow),  # 2024-03-01, after February 29
+        pytest.param(1_740_787_200, marks=pytest.mark.slow),  # 2025-03-01, after February 28
+        pytest.param(2_148_595_200, marks=pytest.mark.slow),  # 2038-02-01, the first after 32 bits
         4_107_542_400,  # 2100-03-01, after February 28: no leap year
     ],
 )
@@ -186,7 +186,10 @@ def test_a_failure_is_not_remembered_longer_because_the_clock_was_set_back(tmp_p
     assert not cache.is_known_failure("x", 1_700_000_000 - 1)
 
 
-@pytest.mark.parametrize("at", [2_147_483_646, 2_147_483_647, 2_147_483_648, 4_294_967_296])
+@pytest.mark.parametrize(
+    "at",
+    [2_147_483_648, *[pytest.param(at, marks=pytest.mark.slow) for at in (2**31 - 2, 2**31 - 1, 2**32)]],
+)
 def test_times_past_32_bits(api: Api, at: int) -> None:
     api.clock.at = at
     headers = owner(api, "--plan", "pro")

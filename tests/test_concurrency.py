@@ -80,7 +80,7 @@ def statuses(answers: list[Any]) -> dict[int, int]:
     return dict(Counter(answer.status_code for answer in answers))
 
 
-@pytest.mark.parametrize("same_bytes", [True, False])
+@pytest.mark.parametrize("same_bytes", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_one_upload_is_left(
     server: Running, client: httpx2.Client, threads: ThreadPoolExecutor, same_bytes: bool
 ) -> None:

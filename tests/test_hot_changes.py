@@ -220,7 +220,7 @@ def delete_by_command(api: Api, _key: Headers, stem: str) -> None:
     run_media(api.data_dir, "delete", id_of(stem))
 
 
-@pytest.mark.parametrize("delete", [delete_by_api, delete_by_command])
+@pytest.mark.parametrize("delete", [delete_by_api, pytest.param(delete_by_command, marks=pytest.mark.slow)])
 def test_a_delete_that_comes_before_the_first_answer_leaves_nothing_hot(
     api: Api, key: Headers, delete: Callable[[Api, Headers, str], None]
 ) -> None:

@@ -67,7 +67,7 @@ def test_a_quiet_log_has_no_hot_lines(start: ApiFactory, caplog: pytest.LogCaptu
     assert [record for record in caplog.records if record.name == ACCESS_LOGGER] == []
 
 
-@pytest.mark.parametrize("format_", ["text", "json"])
+@pytest.mark.parametrize("format_", ["json", pytest.param("text", marks=pytest.mark.slow)])
 def test_over_real_sockets(tmp_path: Path, format_: str) -> None:
     with servers(tmp_path) as start:
         server = start(config=f'[log]\nformat = "{format_}"\n')

@@ -99,7 +99,7 @@ def test_the_longest_side_itself(pool: BlockingPool, target: str, width: int, si
         assert (variant.width, variant.height) == (size if turned is data else size[::-1])
 
 
-@pytest.mark.parametrize(("width", "height"), [(4000, 4000), (4001, 4000)])
+@pytest.mark.parametrize(("width", "height"), [pytest.param(4000, 4000, marks=pytest.mark.slow), (4001, 4000)])
 def test_16_megapixels_themselves(pool: BlockingPool, width: int, height: int) -> None:
     variant = open_image(pool.transform(make_image("png", width, height), "avif"))
     assert (variant.width, variant.height) == (4000, 4000)

@@ -37,7 +37,7 @@ def count_queued(server: Running) -> int:
         return int(conn.execute("SELECT count(*) FROM mail_queue").fetchone()[0])
 
 
-@pytest.mark.parametrize("tls", ["starttls", "tls"])
+@pytest.mark.parametrize("tls", ["starttls", pytest.param("tls", marks=pytest.mark.slow)])
 def test_a_protected_connection(serve: Start, monkeypatch: pytest.MonkeyPatch, tls: str) -> None:
     monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
     with mail_server(tls=tls, password="secret") as smtp:

@@ -116,6 +116,7 @@ def test_the_policy_alone_keeps_a_hostile_drawing_quiet(place: Place) -> None:
     assert place.harm_of(place.site.publish("/locked.svg", place.raw("all"), **headers)) == []
 
 
+@pytest.mark.slow
 def test_without_both_it_does_harm(place: Place) -> None:
     """The test of the test: the canary sings."""
     harm = place.harm_of(place.site.publish("/open.svg", place.raw("all"), Content_Type="image/svg+xml"))
