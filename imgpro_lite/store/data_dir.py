@@ -10,7 +10,7 @@ tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
 running       there while a server runs; one that finds it knows that the last one crashed
-set-aside/    what `fsck --repair` has moved out of the way
+set-aside/    what `fsck --repair` has moved out of the way, and files without an image that were found after a crash
 """
 
 import contextlib

@@ -81,6 +81,18 @@ def keep_owner(descriptor: int, replaced: Path) -> None:
         os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
+def give_to_owner(path: Path, data_dir: Path) -> bool:
+    """Let something belong to whom the data directory belongs. False without the right to."""
+    owner, status = data_dir.stat(), path.lstat()
+    if (status.st_uid, status.st_gid) == (owner.st_uid, owner.st_gid) or not hasattr(os, "chown"):
+        return True
+    try:
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    except PermissionError:
+        return status.st_uid == owner.st_uid
+    return True
+
+
 def allocate(descriptor: int, size_bytes: int) -> None:
     """Give a new file this size, and the room on the disk too. Raises OSError."""
     if hasattr(os, "posix_fallocate"):

@@ -132,7 +132,7 @@ def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
 
 def _refuse_lost(conn: sqlite3.Connection) -> None:
     """Raise OperatorError for an empty database where there are images. A new one would know none of them, and what
-    looks for files without an image would remove them all."""
+    looks for files without an image would set them all aside."""
     path = Path(conn.execute("PRAGMA database_list").fetchone()[2])
     if any(path.parent.glob("blobs/??/??/*")):
         raise OperatorError(
