@@ -200,7 +200,7 @@ def operator_errors(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in StorageFull.ERRNOS:
-            raise OperatorError(f"The disk of {directory} is full; make room first. Nothing was changed.") from error
+            raise OperatorError(f"The disk of {directory} is full; make room first.") from error
         raise OperatorError(
             f"The data directory {directory} cannot be used: {error.strerror}. It must be a directory that the user "
             "running imgpro-lite may write to; choose another with --data-dir."

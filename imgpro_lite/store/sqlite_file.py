@@ -108,7 +108,8 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
     except Overloaded as error:
         raise OperatorError(f"The database {path} is held by another program. Try again when it has ended.") from error
     except StorageFull as error:
-        raise OperatorError(_MAKE_ROOM) from error
+        message = "The disk is full; make room first. What the command had done before stays done."
+        raise OperatorError(message) from error
     finally:
         conn.close()
 
