@@ -11,7 +11,7 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.store import account_rows
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import disk_full_as_refusal, free_bytes
+from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, is_out_of_room
 
 BUSY_TIMEOUT_MS = 5_000  # an operator's command or a backup may hold the write lock for a moment
 RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
@@ -91,9 +91,22 @@ def write_transaction(conn: sqlite3.Connection, clock: Clock) -> Iterator[Tx]:
         primary_code = error.sqlite_errorcode & 0xFF  # the low byte; the rest only says more
         if primary_code in _LOCKED:
             raise Overloaded(RETRY_AFTER_LOCKED_SECONDS) from error
-        if primary_code == sqlite3.SQLITE_FULL:
+        # SQLite has a word of its own for ENOSPC only. A full quota (EDQUOT), or a limit of sizes (EFBIG), is an I/O
+        # error to it, as EIO is.
+        is_full = primary_code == sqlite3.SQLITE_FULL
+        if is_full or (primary_code == sqlite3.SQLITE_IOERR and _is_out_of_room(_path_of(conn))):
             raise StorageFull from error
         raise
+
+
+def _is_out_of_room(path: Path) -> bool:
+    """Whether the database, or its log, may not grow."""
+    files = [path, Path(f"{path}-wal")]
+    return is_out_of_room(path.parent, max(file.stat().st_size if file.exists() else 0 for file in files))
+
+
+def _path_of(conn: sqlite3.Connection) -> Path:
+    return Path(conn.execute("PRAGMA database_list").fetchone()[2])
 
 
 @contextlib.contextmanager
@@ -134,7 +147,7 @@ def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
 def _refuse_lost(conn: sqlite3.Connection) -> None:
     """Raise OperatorError for an empty database where there are images. A new one would know none of them, and what
     looks for files without an image would set them all aside."""
-    path = Path(conn.execute("PRAGMA database_list").fetchone()[2])
+    path = _path_of(conn)
     if any(path.parent.glob("blobs/??/??/*")):
         raise OperatorError(
             f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
@@ -169,7 +182,7 @@ def database_errors(path: Path) -> Iterator[None]:
         elif primary_code == sqlite3.SQLITE_FULL:
             hint = _MAKE_ROOM
         elif primary_code == sqlite3.SQLITE_IOERR:
-            is_full = free_bytes(path.parent) < LEAST_TO_OPEN_BYTES
+            is_full = free_bytes(path.parent) < LEAST_TO_OPEN_BYTES or _is_out_of_room(path)
             hint = _MAKE_ROOM if is_full else "The disk or its file system has failed; the system's log may say more."
         raise OperatorError(f"The database {path} cannot be opened: {error}. {hint}") from error
     except StorageFull as error:
