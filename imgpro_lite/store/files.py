@@ -99,8 +99,13 @@ def give_to_owner(path: Path, data_dir: Path) -> bool:
 def allocate(descriptor: int, size_bytes: int) -> None:
     """Give a new file this size, and the room on the disk too. Raises OSError."""
     if hasattr(os, "posix_fallocate"):
-        with contextlib.suppress(OSError):  # not every file system can
+        try:
             os.posix_fallocate(descriptor, 0, size_bytes)
+        except OSError as error:
+            if error.errno in StorageFull.ERRNOS:
+                raise
+            # Not every file system can.
+        else:
             return
     left_bytes = size_bytes
     while left_bytes > 0:
