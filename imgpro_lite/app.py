@@ -169,7 +169,7 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set, blobs.reserve)
         )
         # Only now: a start that is refused leaves it to the next one whether to look for what a crash left.
-        crashed = stack.enter_context(mark_running(data_dir, lambda: not blobs.doubtful))
+        blobs.may_have_orphans = stack.enter_context(mark_running(data_dir, lambda: blobs.is_tidy))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
@@ -209,7 +209,7 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             refine_forever(runtime),
             remove_old_orphans_forever(runtime),
         ]
-        if crashed:
+        if blobs.may_have_orphans:
             background.append(set_orphans_aside(runtime))
         for work in background:
             stack.push_async_callback(_cancel, asyncio.create_task(work))

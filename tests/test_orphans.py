@@ -78,6 +78,21 @@ def test_no_image_is_lost_when_an_older_database_is_put_back(tmp_path: Path) -> 
     assert check(data_dir) == []
 
 
+def test_a_look_that_did_not_come_to_its_end_is_done_by_the_next_start(
+    start: ApiFactory, caplog: pytest.LogCaptureFixture
+) -> None:
+    api = start()
+    orphan = leave_orphan(api)
+    aside(api).touch()  # nothing can be moved there
+    start(crashed=True)
+    until(lambda: "looking for files without an image failed" in caplog.text)
+    start()  # the one before has ended properly, but for that
+    assert orphan.exists()
+    aside(api).unlink()
+    start()
+    until(lambda: not orphan.exists())
+
+
 def test_what_a_sweep_is_about_to_remove_is_not_set_aside(start: ApiFactory) -> None:
     api = start(storage={"grace_days": 0})
     headers = owner(api)

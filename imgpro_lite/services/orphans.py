@@ -26,7 +26,10 @@ PAUSE_SECONDS = 0.005  # between directories, so that the work is never felt
 
 
 async def set_orphans_aside(rt: Runtime) -> None:
-    """Move the files away that no image has. One directory at a time; called after a crash."""
+    """Move the files away that no image has. One directory at a time; called after a crash.
+
+    When it does not come to its end, the next start does it.
+    """
     moved = 0
     data_dir, folder_name = _data_dir(rt), crash_folder(rt.clock.now())
     try:
@@ -35,6 +38,7 @@ async def set_orphans_aside(rt: Runtime) -> None:
                 continue  # most are empty where images come and go
             moved += await rt.db.write_freeing(_set_aside_of, rt.blobs, folder, data_dir, folder_name)
             await asyncio.sleep(PAUSE_SECONDS)
+        rt.blobs.may_have_orphans = False
     except (ImgProError, sqlite3.Error, OSError):
         log.exception("looking for files without an image failed")
     finally:  # also when the server is stopped meanwhile
