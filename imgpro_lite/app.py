@@ -30,8 +30,9 @@ from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Mail, Maker, Runtime
 from imgpro_lite.services.delivery import deliver_forever
 from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
+from imgpro_lite.services.orphans import remove_old_orphans_forever, set_orphans_aside
 from imgpro_lite.services.refining import refine_forever
-from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
+from imgpro_lite.services.sweeper import sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store import account_rows, failpoints, files
@@ -168,7 +169,7 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set, blobs.reserve)
         )
         # Only now: a start that is refused leaves it to the next one whether to look for what a crash left.
-        crashed = stack.enter_context(mark_running(data_dir, lambda: not blobs.doubtful))
+        blobs.may_have_orphans = stack.enter_context(mark_running(data_dir, lambda: blobs.is_tidy))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
@@ -206,9 +207,10 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             sweep_forever(runtime),
             deliver_forever(runtime),
             refine_forever(runtime),
+            remove_old_orphans_forever(runtime),
         ]
-        if crashed:
-            background.append(remove_orphans(runtime))
+        if blobs.may_have_orphans:
+            background.append(set_orphans_aside(runtime))
         for work in background:
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         yield runtime

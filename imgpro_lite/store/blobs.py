@@ -26,6 +26,8 @@ class BlobStore:
         self.reserve = Reserve(data_dir / RESERVE_NAME, reserve_bytes, min_free_bytes)
         self.doubtful: set[bytes] = set()
         """Hashes of files that have their name, but perhaps no row: the transaction has not ended, or has failed."""
+        self.may_have_orphans = False
+        """Whether a crash may have left files without a row that nobody has looked for since."""
         self.temp_dir = data_dir / "tmp"
         self._min_free_bytes = min_free_bytes
 
@@ -39,6 +41,11 @@ class BlobStore:
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
         sync_directory(self.root.parent)
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether every file is known to have a row."""
+        return not (self.doubtful or self.may_have_orphans)
 
     def path(self, sha256: bytes) -> Path:
         """Where the bytes with this hash are, or would be."""
