@@ -74,7 +74,7 @@ def test_a_database_that_was_lost_is_not_made_anew(start: ApiFactory, lose: Call
     (api.data_dir / "running").touch()
     lose(api.data_dir / "imgpro.db")
     before = files_below(api.data_dir / "blobs")
-    with pytest.raises(OperatorError, match="Restore the database") as refusal:
+    with pytest.raises(OperatorError, match="from a backup") as refusal:
         start()
     assert "blobs" in str(refusal.value)
     assert files_below(api.data_dir / "blobs") == before
@@ -82,6 +82,40 @@ def test_a_database_that_was_lost_is_not_made_anew(start: ApiFactory, lose: Call
         pass
     shutil.rmtree(api.data_dir / "blobs")
     assert start().client.get("/healthz").status_code == 200
+
+
+def test_images_without_a_single_file_are_not_served(start: ApiFactory) -> None:
+    """The disk of the files may not be mounted; what is uploaded now would be below its mount point."""
+    api = start()
+    headers = owner(api)
+    shown = add(api, headers)
+    blobs = api.data_dir / "blobs"
+    blobs.rename(api.data_dir / "elsewhere")
+    for entry in ("lost+found", ".keep"):
+        with pytest.raises(OperatorError, match="Mount its disk"):
+            start()
+        (blobs / entry).mkdir()
+    with pytest.raises(OperatorError, match="Mount its disk"):
+        start()
+    shutil.rmtree(blobs)
+    (api.data_dir / "elsewhere").rename(blobs)
+    api = start()
+    assert api.fetch(shown["src"]).content == picture()
+    api.client.delete(f"/v1/media/{shown['id']}", headers=headers)
+    shutil.rmtree(blobs)
+    assert start().client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("lose", [remove, lambda path: path.rename(f"{path}.old")])
+def test_what_a_lost_database_would_take_is_not_acknowledged(start: ApiFactory, lose: Callable[[Path], None]) -> None:
+    api = start()
+    headers = owner(api)
+    shown = add(api, headers)
+    lose(api.data_dir / "imgpro.db")
+    check_refusal(api.upload(picture(3), headers), 500, "internal_error")
+    check_refusal(api.client.delete(f"/v1/media/{shown['id']}", headers=headers), 500, "internal_error")
+    assert api.client.get("/healthz").status_code == 503
+    assert api.fetch(shown["src"]).content == picture()
 
 
 def bring_up_to_date(path: Path) -> None:

@@ -12,6 +12,7 @@ from library import connect, owner, picture
 from running import until
 from shared import serve
 
+from imgpro_lite.services import orphans
 from imgpro_lite.services.orphans import KEPT_DAYS, remove_old_orphans
 
 DAY = "2023-11-14"  # on which the tests' clock stands
@@ -25,8 +26,9 @@ def files_below(folder: Path) -> list[str]:
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
 
-def leave_orphan(api: Api) -> Path:
-    orphan = api.data_dir / "blobs" / "ab" / "cd" / ("abcd" + "0" * 60)
+def leave_orphan(api: Api, number: int = 0) -> Path:
+    name = f"{number:02x}cd{0:060}"
+    orphan = api.data_dir / "blobs" / name[:2] / "cd" / name
     orphan.parent.mkdir(parents=True, exist_ok=True)
     orphan.write_bytes(b"never acknowledged")
     return orphan
@@ -91,6 +93,20 @@ def test_a_look_that_did_not_come_to_its_end_is_done_by_the_next_start(
     aside(api).unlink()
     start()
     until(lambda: not orphan.exists())
+
+
+def test_a_database_that_knows_none_of_the_images_costs_a_few_of_them(
+    start: ApiFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(orphans, "MAX_OF_CRASHES", 3)
+    api = start()
+    for number in range(8):
+        leave_orphan(api, number)
+    start(crashed=True)
+    until(lambda: "Run `imgpro-lite fsck`" in caplog.text)
+    assert len(files_below(api.data_dir / "blobs")) == 4
+    start()
+    assert len(files_below(api.data_dir / "blobs")) == 4
 
 
 def test_what_a_sweep_is_about_to_remove_is_not_set_aside(start: ApiFactory) -> None:

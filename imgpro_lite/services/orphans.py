@@ -22,13 +22,16 @@ log = logging.getLogger("imgpro_lite.orphans")
 
 KEPT_DAYS = 30  # by then somebody has missed the images of a month, if they were any
 LOOK_EVERY_SECONDS = 3600
+# A crash leaves at most one for each upload that was under way, and as many connections there are by default.
+MAX_OF_CRASHES = 1000
 PAUSE_SECONDS = 0.005  # between directories, so that the work is never felt
 
 
 async def set_orphans_aside(rt: Runtime) -> None:
     """Move the files away that no image has. One directory at a time; called after a crash.
 
-    When it does not come to its end, the next start does it.
+    When it does not come to its end, the next start does it. More files than crashes leave are for `fsck`: then it is
+    the database that is wrong.
     """
     moved = 0
     data_dir, folder_name = _data_dir(rt), crash_folder(rt.clock.now())
@@ -37,6 +40,9 @@ async def set_orphans_aside(rt: Runtime) -> None:
             if not await asyncio.to_thread(rt.blobs.list_folder, folder):
                 continue  # most are empty where images come and go
             moved += await rt.db.write_freeing(_set_aside_of, rt.blobs, folder, data_dir, folder_name)
+            if moved > MAX_OF_CRASHES:
+                log.error("More files have no image than a crash leaves: the rest stays. Run `imgpro-lite fsck`.")
+                break
             await asyncio.sleep(PAUSE_SECONDS)
         rt.blobs.may_have_orphans = False
     except (ImgProError, sqlite3.Error, OSError):

@@ -8,12 +8,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgpro_lite.errors import StorageFull
+from imgpro_lite.errors import OperatorError, StorageFull
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, require_writable, sync_directory
+from imgpro_lite.store.files import (
+    can_rename,
+    disk_full_as_refusal,
+    free_bytes,
+    has_free_inodes,
+    require_writable,
+    sync_directory,
+)
 from imgpro_lite.store.reserve import Reserve
 
 RESERVE_NAME = "reserve"
+
+# An upload takes a file and up to two directories, and as many again in the caches; this is enough for a few at once.
+MIN_FREE_INODES = 100
 
 _BLOB_NAME = re.compile("[0-9a-f]{64}")
 
@@ -37,6 +47,11 @@ class BlobStore:
         self.temp_dir.mkdir(exist_ok=True)
         require_writable(self.root)
         require_writable(self.temp_dir)
+        if not can_rename(self.temp_dir, self.root):
+            raise OperatorError(
+                f"{self.root} and {self.temp_dir} are on different file systems, so that no upload could be stored. "
+                f"Mount the disk at {self.root.parent} instead, with everything in it."
+            )
         for leftover in self.temp_dir.iterdir():
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
@@ -53,8 +68,9 @@ class BlobStore:
         return self.root / name[:2] / name[2:4] / name
 
     def check_free_space(self) -> None:
-        """Raise StorageFull below the free-space mark, and while the reserve's room is needed."""
-        if free_bytes(self.temp_dir) < self._min_free_bytes or self.reserve.is_missing:
+        """Raise StorageFull below the free-space mark, without inodes, and while the reserve's room is needed."""
+        is_low = free_bytes(self.temp_dir) < self._min_free_bytes or not has_free_inodes(self.temp_dir, MIN_FREE_INODES)
+        if is_low or self.reserve.is_missing:
             raise StorageFull
 
     @contextlib.contextmanager
@@ -89,6 +105,10 @@ class BlobStore:
     def list_folders(self) -> list[Path]:
         """Every directory that holds blobs."""
         return sorted(self.root.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/"))
+
+    def has_any(self) -> bool:
+        """Whether there is a single blob."""
+        return any(_BLOB_NAME.fullmatch(path.name) for path in self.root.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/*"))
 
     def list_folder(self, folder: Path) -> list[bytes]:
         """The hashes of the blobs in a directory."""

@@ -137,6 +137,32 @@ def is_out_of_room(folder: Path, offset_bytes: int) -> bool:
     return False
 
 
+def can_rename(source: Path, target: Path) -> bool:
+    """Whether a file in one directory can be renamed into the other: both are on one file system, and on one mount of
+    it. Raises OSError."""
+    descriptor, name = tempfile.mkstemp(dir=source)
+    os.close(descriptor)
+    renamed = target / Path(name).name
+    try:
+        Path(name).rename(renamed)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    finally:
+        Path(name).unlink(missing_ok=True)
+        renamed.unlink(missing_ok=True)
+    return True
+
+
+def has_free_inodes(path: Path, count: int) -> bool:
+    """Whether so many files can still be made on the file system of `path`. True where it sets no limit to them."""
+    if sys.platform == "win32":
+        return True
+    status = os.statvfs(path)
+    return not status.f_files or status.f_favail >= count
+
+
 def free_bytes(path: Path) -> int:
     """Bytes that this process may still write on the file system of `path`."""
     return shutil.disk_usage(path).free

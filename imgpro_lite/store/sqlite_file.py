@@ -195,8 +195,9 @@ def _refuse_lost(conn: sqlite3.Connection) -> None:
     path = _path_of(conn)
     if any(path.parent.glob("blobs/??/??/*")):
         raise OperatorError(
-            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
-            "from a backup, or move blobs away to begin anew. Nothing was changed."
+            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Remove {path.name}-wal "
+            f"and {path.name}-shm, if they are there, and restore {path.name} from a backup; or move blobs away to "
+            "begin anew. Nothing was changed."
         )
 
 
