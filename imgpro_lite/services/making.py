@@ -7,6 +7,7 @@ from pathlib import Path
 from imgpro_lite.errors import InternalError, NotFound, TransformFailed
 from imgpro_lite.formats import SIZES_PX, Format, can_make, intermediate_format
 from imgpro_lite.imaging.jobs import INTERMEDIATE_EDGES_PX, PIPELINE_VERSION, Priority, Transform
+from imgpro_lite.imaging.sizes import Size, variant_size
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Maker
 from imgpro_lite.settings import ImagingSettings
@@ -45,6 +46,14 @@ class Variant:
     def etag(self) -> str:
         """Names the content and the variant, so it changes exactly when the bytes may."""
         return self.name or self.media.sha256.hex()
+
+    @property
+    def size(self) -> Size:
+        """How large it is, or will be once it is made."""
+        full = Size(self.media.width, self.media.height)
+        if self.name is None:
+            return full
+        return variant_size(full, self.media.format, self.format, self.short_edge_px)
 
 
 def variant_of(settings: ImagingSettings, media: Media, target: Format, size: str | None) -> Variant:
