@@ -48,7 +48,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
-from imgpro_lite.web import api, cdn, health, library, oembed, pages, viewer
+from imgpro_lite.web import account_pages, api, cdn, dashboard, health, library, oembed, pages, sign_in, viewer
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -102,6 +102,17 @@ def routes() -> list[BaseRoute]:
         Route("/verify/resend", pages.resend, methods=["POST"]),
         Route("/upgrade/{plan}", pages.show_upgrade, methods=["GET"]),
         Route("/upgrade/{plan}", pages.accept_upgrade, methods=["POST"]),
+        Route("/dashboard", dashboard.show_dashboard, methods=["GET"]),
+        Route("/dashboard/keys", account_pages.show_keys, methods=["GET"]),
+        Route("/dashboard/keys", account_pages.create_key, methods=["POST"]),
+        Route("/dashboard/keys/revoke", account_pages.revoke_key, methods=["POST"]),
+        Route("/dashboard/settings", account_pages.show_settings, methods=["GET"]),
+        Route("/dashboard/settings", account_pages.save_settings, methods=["POST"]),
+        Route("/dashboard/sign-in", sign_in.show_sign_in, methods=["GET"]),
+        Route("/dashboard/sign-in", sign_in.sign_in, methods=["POST"]),
+        Route("/dashboard/sign-in/link", sign_in.show_link, methods=["GET"]),
+        Route("/dashboard/sign-in/link", sign_in.follow_link, methods=["POST"]),
+        Route("/dashboard/sign-out", sign_in.sign_out, methods=["POST"]),
         Route("/{media_id:media_id}", viewer.show_image, methods=["GET"]),
         Route("/oembed", oembed.oembed, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),

@@ -55,6 +55,11 @@ def api_key_sha256(key: str) -> bytes:
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()
 
 
+def new_token_id() -> str:
+    """The name of one signed token that can be used up: 128 bits."""
+    return secrets.token_hex(16)
+
+
 def new_request_id() -> str:
     """The name of one request in the log and in `X-Request-Id`."""
     return secrets.token_hex(8)

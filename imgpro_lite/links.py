@@ -14,6 +14,9 @@ UPGRADE = "imgpro-lite.upgrade"
 VERIFY = "imgpro-lite.verify"
 VERIFY_RESEND = "imgpro-lite.verify-resend"
 CURSOR = "imgpro-lite.cursor"
+SIGN_IN = "imgpro-lite.sign-in"
+SESSION = "imgpro-lite.session"
+CSRF = "imgpro-lite.csrf"
 
 # SHA-256 instead of itsdangerous' default SHA-1.
 _SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
@@ -21,6 +24,9 @@ _SIGNER = {"key_derivation": "hmac", "digest_method": hashlib.sha256}
 
 # How long a link that was mailed or given out can be used; the issue of a new one is a click away.
 LINK_SECONDS = 7 * 86_400
+
+# A link that signs in is asked for by somebody who waits for it.
+SIGN_IN_SECONDS = 15 * 60
 
 
 @dataclass(frozen=True)

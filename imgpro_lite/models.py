@@ -64,6 +64,8 @@ class ApiKey:
     created_from: str | None
     """The address that asked for it; None when the operator made it."""
     revoked_at: int | None
+    session_ends_at: int | None = None
+    """When the session ends that this key was made for, by a mailed link; None for a key that somebody has."""
 
 
 @dataclass(frozen=True)

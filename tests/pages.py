@@ -51,9 +51,9 @@ class Page(HTMLParser):
         self.tags.append((tag, values))
         self._open.append(tag)
         if tag == "a":
-            self.links.append(values["href"] or "")
+            self.links.append(values.get("href") or "")
         elif tag == "form":
-            self.forms.append(Form(str(values["method"]), str(values["action"])))
+            self.forms.append(Form(str(values.get("method")), str(values.get("action"))))
         elif tag == "input" and values.get("type") == "hidden":
             self.forms[-1].hidden[str(values["name"])] = str(values["value"])
         elif tag == "button" and "form" in self._open:

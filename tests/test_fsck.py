@@ -96,6 +96,8 @@ REPAIRABLE: dict[str, tuple[str, Damage]] = {
     "an older schema": (
         "schema",
         sql(
+            "DROP TABLE spent_tokens",
+            "ALTER TABLE api_keys DROP COLUMN session_ends_at",
             "DROP TRIGGER media_expiry_updated",
             "ALTER TABLE media_tags DROP COLUMN expires_at",
             "PRAGMA user_version = 2",

@@ -193,5 +193,8 @@ def test_every_page_is_whole_without_the_other_settings(start: ApiFactory) -> No
 
 
 def test_purposes_have_salts_of_their_own() -> None:
-    purposes = [links.UPGRADE, links.VERIFY, links.VERIFY_RESEND, links.CURSOR]
+    purposes = [
+        value for name, value in vars(links).items() if name.isupper() and str(value).startswith("imgpro-lite.")
+    ]
+    assert {links.UPGRADE, links.VERIFY, links.SESSION, links.CSRF, links.SIGN_IN} <= set(purposes)
     assert len(set(purposes)) == len(purposes)

@@ -11,8 +11,10 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
-from imgpro_lite.links import LINK_SECONDS
+from imgpro_lite.links import LINK_SECONDS, SIGN_IN_SECONDS
 from imgpro_lite.settings import SECONDS_PER_DAY
+
+SECONDS_PER_MINUTE = 60
 
 
 @dataclass(frozen=True)
@@ -71,6 +73,12 @@ class Composer:
         return self._write(
             "upgrade_request", subject, team_hash=team_hash, email=email, current_plan=current_plan, plan=plan
         )
+
+    def sign_in(self, url: str, asked_from: str) -> Letter:
+        """A link that signs in. `asked_from` is the IP address that wants it."""
+        subject = f"Sign in to {self._common['site']}"
+        minutes = SIGN_IN_SECONDS // SECONDS_PER_MINUTE
+        return self._write("sign_in", subject, url=url, asked_from=asked_from, link_minutes=minutes)
 
     def test(self) -> Letter:
         """To the operator: mail works."""

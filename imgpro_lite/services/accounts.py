@@ -119,7 +119,7 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> N
     if team is not None and team.registration_closed:
         raise _registration_closed(rt)
     if own is None or not own.verified:
-        _refuse_too_many_unverified(tx, rt, email)
+        refuse_too_many_unverified(tx, rt, email)
     new = insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
     if not new.team.verified:
         mail.queue_verification(tx, email, [new.key.key_id])
@@ -131,8 +131,16 @@ def _new_space(tx: Tx, email: str) -> Team:
     return account_rows.insert_team(tx.conn, TeamKind.UNVERIFIED, email, FREE, tx.now)
 
 
-def insert_new_key(tx: Tx, team: Team, name: str, abilities: frozenset[Ability], *, created_from: str | None) -> NewKey:
-    """Add a key to a team."""
+def insert_new_key(
+    tx: Tx,
+    team: Team,
+    name: str,
+    abilities: frozenset[Ability],
+    *,
+    created_from: str | None,
+    session_ends_at: int | None = None,
+) -> NewKey:
+    """Add a key to a team. One with `session_ends_at` is for a session alone: its secret is given to nobody."""
     secret, key_id = ids.new_api_key(), ids.new_key_id()
     account_rows.insert_api_key(
         tx.conn,
@@ -143,11 +151,14 @@ def insert_new_key(tx: Tx, team: Team, name: str, abilities: frozenset[Ability],
         abilities=abilities,
         created_at=tx.now,
         created_from=created_from,
+        session_ends_at=session_ends_at,
     )
-    return NewKey(secret, ApiKey(key_id, team.id, name, abilities, tx.now, created_from, None), team)
+    key = ApiKey(key_id, team.id, name, abilities, tx.now, created_from, None, session_ends_at)
+    return NewKey(secret, key, team)
 
 
-def _refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
+def refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
+    """Raise KeyLimitReached when an address that nobody has confirmed has as many keys as it may have (decision 7)."""
     limit = rt.settings.limits.unverified_keys_per_email
     since = tx.now - rt.settings.limits.retention_days * SECONDS_PER_DAY
     if limit and account_rows.count_unverified_keys(tx.conn, email, since) >= limit:

@@ -10,9 +10,13 @@ from imgpro_lite.mail.envelope import pack
 from imgpro_lite.mail.sending import Message
 from imgpro_lite.models import ApiKey
 from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.sessions import sign_in_url
 from imgpro_lite.services.verification import verify_url
 from imgpro_lite.store import account_rows, media_rows, upgrade_rows
 from imgpro_lite.store.mail_rows import MailKind, QueuedMail
+
+# Whoever wanted to sign in has asked again by then, or does not want to any more. Its time begins when it is written.
+WAITS_FOR_LINK_SECONDS = 3600
 
 
 async def write_message(rt: Runtime, mail: QueuedMail) -> Message | None:
@@ -21,6 +25,7 @@ async def write_message(rt: Runtime, mail: QueuedMail) -> Message | None:
         MailKind.VERIFY: _verification,
         MailKind.JOINED: _joined,
         MailKind.UPGRADE_REQUEST: _upgrade_request,
+        MailKind.SIGN_IN: _sign_in,
     }
     letter = await rt.db.read(write[mail.kind], rt, mail)
     if letter is None:
@@ -74,3 +79,11 @@ def _upgrade_request(conn: sqlite3.Connection, rt: Runtime, mail: QueuedMail) ->
     if team is None or (team.id, mail.details["plan"]) not in asked:
         return None
     return rt.mail.composer.upgrade_request(team.hash, team.email or "", team.plan, mail.details["plan"])
+
+
+def _sign_in(conn: sqlite3.Connection, rt: Runtime, mail: QueuedMail) -> Letter | None:
+    """For an address with a team, while somebody may still wait for it."""
+    team = account_rows.find_verified_team(conn, mail.recipient)
+    if team is None or rt.clock.now() > mail.created_at + WAITS_FOR_LINK_SECONDS:
+        return None
+    return rt.mail.composer.sign_in(sign_in_url(rt, team), mail.details["asked_from"])

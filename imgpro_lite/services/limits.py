@@ -133,6 +133,12 @@ def _anonymous_storage_full(rt: Runtime, usage: Usage) -> QuotaExceeded:
     return _quota_exceeded(message, usage, action)
 
 
+def next_plan(rt: Runtime, team: Team) -> Action | None:
+    """A signed link to the next larger plan, before anything is used up; None where there is none."""
+    plan = rt.plans.get(team.plan)
+    return _upgrade(rt, team, rt.plans.more_uploads_than(plan) or rt.plans.more_storage_than(plan))
+
+
 def _upgrade(rt: Runtime, team: Team, target: Plan | None) -> Action | None:
     """A signed link to a larger plan, or None where there is none (decision 17)."""
     if target is None:

@@ -16,6 +16,12 @@ def queue_joined(tx: Tx, email: str, key_id: str, images: int) -> None:
     insert_mail(tx.conn, MailKind.JOINED, email, {"key_id": key_id, "images": images}, tx.now)
 
 
+def queue_sign_in(tx: Tx, email: str, asked_from: str) -> None:
+    """Mail an address a link to sign in. Whether it has a team is looked up when the mail is written: asking for a
+    link does, and takes, the same for every address."""
+    insert_mail(tx.conn, MailKind.SIGN_IN, email, {"asked_from": asked_from}, tx.now)
+
+
 def queue_upgrade_request(tx: Tx, contact: str, team_id: int, plan: str) -> None:
     """Tell the operator that a team asks for a plan."""
     insert_mail(tx.conn, MailKind.UPGRADE_REQUEST, contact, {"team_id": team_id, "plan": plan}, tx.now)

@@ -12,8 +12,9 @@ _TEAM_COLUMNS = (
 )
 _KEY_COLUMNS = (
     "api_keys.key_id, api_keys.team_id, api_keys.name, api_keys.can_read, api_keys.can_write, "
-    "api_keys.created_at, api_keys.created_from, api_keys.revoked_at"
+    "api_keys.created_at, api_keys.created_from, api_keys.revoked_at, api_keys.session_ends_at"
 )
+_KEY_WIDTH = 9  # columns of a key, where a team's follow
 
 
 def _team(row: Sequence[object]) -> Team:
@@ -22,10 +23,10 @@ def _team(row: Sequence[object]) -> Team:
 
 
 def _api_key(row: Sequence[object]) -> ApiKey:
-    key_id, team_id, name, can_read, can_write, created_at, created_from, revoked_at = row
+    key_id, team_id, name, can_read, can_write, created_at, created_from, revoked_at, ends_at = row
     abilities = {Ability.READ: can_read, Ability.WRITE: can_write}
     granted = frozenset(ability for ability, given in abilities.items() if given)
-    return ApiKey(key_id, team_id, name, granted, created_at, created_from, revoked_at)  # type: ignore[arg-type]
+    return ApiKey(key_id, team_id, name, granted, created_at, created_from, revoked_at, ends_at)  # type: ignore[arg-type]
 
 
 def get_team(conn: sqlite3.Connection, team_id: int) -> Team:
@@ -120,11 +121,12 @@ def insert_api_key(
     abilities: frozenset[Ability],
     created_at: int,
     created_from: str | None,
+    session_ends_at: int | None = None,
 ) -> None:
     """A new key of a team."""
     conn.execute(
-        "INSERT INTO api_keys (key_id, team_id, secret_sha256, name, can_read, can_write, created_at, created_from) "
-        "VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT INTO api_keys (key_id, team_id, secret_sha256, name, can_read, can_write, created_at, created_from, "
+        "session_ends_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (
             key_id,
             team_id,
@@ -134,6 +136,7 @@ def insert_api_key(
             Ability.WRITE in abilities,
             created_at,
             created_from,
+            session_ends_at,
         ),
     )
 
@@ -145,7 +148,7 @@ def find_key_and_team(conn: sqlite3.Connection, secret_sha256: bytes) -> tuple[A
         "WHERE secret_sha256 = ? AND revoked_at IS NULL",
         (secret_sha256,),
     ).fetchone()
-    return (_api_key(row[:8]), _team(row[8:])) if row else None
+    return (_api_key(row[:_KEY_WIDTH]), _team(row[_KEY_WIDTH:])) if row else None
 
 
 def find_api_key(conn: sqlite3.Connection, key_id: str) -> tuple[ApiKey, Team] | None:
@@ -155,7 +158,7 @@ def find_api_key(conn: sqlite3.Connection, key_id: str) -> tuple[ApiKey, Team] |
         "WHERE key_id = ?",
         (key_id,),
     ).fetchone()
-    return (_api_key(row[:8]), _team(row[8:])) if row else None
+    return (_api_key(row[:_KEY_WIDTH]), _team(row[_KEY_WIDTH:])) if row else None
 
 
 def list_api_keys(conn: sqlite3.Connection) -> list[tuple[ApiKey, Team]]:
@@ -164,7 +167,22 @@ def list_api_keys(conn: sqlite3.Connection) -> list[tuple[ApiKey, Team]]:
         f"SELECT {_KEY_COLUMNS}, {_TEAM_COLUMNS} FROM api_keys JOIN teams ON teams.id = api_keys.team_id "
         "ORDER BY api_keys.created_at, key_id"
     )
-    return [(_api_key(row[:8]), _team(row[8:])) for row in rows]
+    return [(_api_key(row[:_KEY_WIDTH]), _team(row[_KEY_WIDTH:])) for row in rows]
+
+
+def list_team_keys(conn: sqlite3.Connection, team_id: int, now: int) -> list[ApiKey]:
+    """The keys in force of a team, oldest first, with those of sessions that began with a mailed link."""
+    rows = conn.execute(
+        f"SELECT {_KEY_COLUMNS} FROM api_keys WHERE team_id = ? AND revoked_at IS NULL "
+        "AND coalesce(session_ends_at > ?, TRUE) ORDER BY created_at, key_id",
+        (team_id, now),
+    )
+    return [_api_key(row) for row in rows]
+
+
+def delete_ended_sessions(conn: sqlite3.Connection, team_id: int, now: int) -> None:
+    """Forget the keys of a team's sessions that are over."""
+    conn.execute("DELETE FROM api_keys WHERE team_id = ? AND session_ends_at <= ?", (team_id, now))
 
 
 def list_pending_keys(conn: sqlite3.Connection, email: str) -> list[ApiKey]:

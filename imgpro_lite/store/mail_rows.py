@@ -21,6 +21,8 @@ class MailKind(StrEnum):
     """A key and its images now belong to the address's team: `key_id`, `images`."""
     UPGRADE_REQUEST = "upgrade_request"
     """To the operator: a team asks for a plan: `team_id`, `plan`."""
+    SIGN_IN = "sign_in"
+    """A link to sign in, if the address has a team: `asked_from`, the IP address that wants it."""
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ class TeamSummary:
 
 _SUMMARY = (
     "SELECT id, created_at, "
-    "(SELECT count(*) FROM api_keys WHERE team_id = teams.id AND revoked_at IS NULL), "
+    "(SELECT count(*) FROM api_keys WHERE team_id = teams.id AND revoked_at IS NULL AND session_ends_at IS NULL), "
     "(SELECT count(*) FROM media WHERE team_id = teams.id AND deleted_at IS NULL) FROM teams"
 )
 

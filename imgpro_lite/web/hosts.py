@@ -35,7 +35,7 @@ class Hosts:
 
 
 # First parts of paths that are pages for people, so that errors there are pages too (decision 47).
-_PAGES = frozenset({"upgrade", "verify"})
+_PAGES = frozenset({"dashboard", "upgrade", "verify"})
 _MEDIA_ID = re.compile(f"[a-z0-9]{{{MEDIA_ID_CHARS}}}")
 
 

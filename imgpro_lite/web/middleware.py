@@ -186,6 +186,7 @@ class Addresses:
                 answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
                 await answer(scope, receive, send)
                 return
+            scope["state"]["is_on_pages_host"] = self._hosts.serve(Headers(scope=scope).get("host", ""), "pages")
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)
 

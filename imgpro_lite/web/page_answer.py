@@ -17,7 +17,13 @@ from imgpro_lite.settings import SECONDS_PER_DAY, Settings
 from imgpro_lite.web.page_text import FILTERS
 
 # Titles of pages that show an error, by status.
-_TITLES = {400: "That did not work", 404: "Not found", 405: "Not possible here", 429: "Please wait a little"}
+_TITLES = {
+    400: "That did not work",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Not possible here",
+    429: "Please wait a little",
+}
 _TITLE_OF_OTHERS = "Something went wrong"
 
 STATIC_MEDIA_TYPES = {
@@ -53,6 +59,8 @@ class Pages:
         )
         self._environment.filters.update(FILTERS)
         files = _static_files()
+        self.base_path = urlsplit(settings.public_url).path
+        """What every path of ours begins with, where the public address has a prefix."""
         self.static = {file.name: file for file in files.values()}
         public_url = urlsplit(settings.public_url)
         src_url = urlsplit(settings.src_url)

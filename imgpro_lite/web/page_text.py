@@ -18,6 +18,12 @@ def utc_time(at: int) -> str:
     return f"{time.day} {time:%B %Y, %H:%M} UTC"
 
 
+def utc_day(at: int) -> str:
+    """The day of a Unix time for people: `1 December 2026`."""
+    time = datetime.fromtimestamp(at, UTC)
+    return f"{time.day} {time:%B %Y}"
+
+
 def iso_time(at: int) -> str:
     """A Unix time for programs that read the page."""
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
@@ -80,6 +86,7 @@ def plan_price(plan: Plan) -> str:
 FILTERS = {
     "utc_time": utc_time,
     "iso_time": iso_time,
+    "utc_day": utc_day,
     "count": count,
     "file_size": file_size,
     "time_left": time_left,

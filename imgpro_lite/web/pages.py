@@ -107,6 +107,8 @@ async def render_invalid_link(request: Request, error: Exception) -> Response:
 async def render_expired_link(request: Request, error: Exception) -> Response:
     """A token that is too old. Who has one from a mail can have another mailed."""
     assert isinstance(error, links.ExpiredLink)
+    if error.purpose == links.SIGN_IN:
+        return page(request, "sign_in_expired.html", {"link_minutes": links.SIGN_IN_SECONDS // 60}, GONE)
     if error.purpose != links.VERIFY:
         return page(request, "expired.html", {}, GONE)
     rt, email = runtime(request), error.payload["email"]

@@ -12,8 +12,9 @@ from starlette.requests import ClientDisconnect, Request
 from imgpro_lite.errors import BadRequest, Overloaded, RequestTimeout, Unauthorized
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
-from imgpro_lite.services import accounts
+from imgpro_lite.services import accounts, sessions
 from imgpro_lite.strict_json import parse_json
+from imgpro_lite.web.cookies import CSRF_HEADER, is_from_our_script, read_session
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
 
@@ -36,9 +37,22 @@ def runtime(request: Request) -> Runtime:
 
 
 async def identify(request: Request) -> Caller:
-    """Who sends this request. A key that is wrong never falls back to anonymous (decision 13). Raises Unauthorized."""
+    """Who sends this request. A key that is wrong never falls back to anonymous (decision 13), and neither does a
+    script of our pages whose session has ended. Raises Unauthorized."""
     rt = runtime(request)
-    return await accounts.identify(rt, _bearer(request), rate_subject(client_address(request, rt)))
+    address = rate_subject(client_address(request, rt))
+    if is_from_our_script(request, rt):
+        return await _signed_in(request, rt, address)
+    return await accounts.identify(rt, _bearer(request), address)
+
+
+async def _signed_in(request: Request, rt: Runtime, address: str) -> Caller:
+    session = read_session(request, rt)
+    if session is not None and sessions.is_csrf_token(rt, session, request.headers[CSRF_HEADER]):
+        caller = await sessions.find_caller(rt, session, address)
+        if caller is not None:
+            return caller
+    raise Unauthorized("You are not signed in any more. Reload the page and sign in again.")
 
 
 async def get_caller(request: Request, ability: Ability, *, anonymous: bool = False) -> Caller:

@@ -1,0 +1,84 @@
+"""The keys and the settings of the team that is signed in: plain forms."""
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from imgpro_lite.errors import BadRequest
+from imgpro_lite.models import Ability
+from imgpro_lite.services import own_team
+from imgpro_lite.services.accounts import NewKey
+from imgpro_lite.services.limits import verify_resend_url
+from imgpro_lite.web.requests import runtime
+from imgpro_lite.web.session import (
+    DASHBOARD,
+    Visit,
+    get_visit,
+    go_to,
+    go_to_sign_in,
+    read_form_for,
+    signed_in_page,
+)
+
+
+async def show_keys(request: Request) -> Response:
+    """GET /dashboard/keys"""
+    visit = await get_visit(request)
+    if visit.caller is None:
+        return go_to_sign_in(request)
+    return await _keys_page(request, visit)
+
+
+async def create_key(request: Request) -> Response:
+    """POST /dashboard/keys"""
+    visit, caller, form = await read_form_for(request, Ability.WRITE)
+    abilities = frozenset(ability for ability in Ability if form.get(ability) == "on")
+    new = await own_team.create_key(runtime(request), caller, form.get("name", ""), abilities)
+    return await _keys_page(request, visit, new)
+
+
+async def revoke_key(request: Request) -> Response:
+    """POST /dashboard/keys/revoke"""
+    _, caller, form = await read_form_for(request, Ability.WRITE)
+    await own_team.revoke_key(runtime(request), caller, form.get("key_id", ""))
+    return go_to(request, f"{DASHBOARD}/keys")
+
+
+async def _keys_page(request: Request, visit: Visit, new: NewKey | None = None) -> Response:
+    rt, caller = runtime(request), visit.caller
+    assert caller is not None
+    assert caller.key is not None
+    keys = await own_team.list_keys(rt, caller) if visit.can(Ability.READ) else []
+    context = {
+        "section": "keys",
+        "keys": [key for key in keys if key.session_ends_at is None],
+        "sign_ins": [key for key in keys if key.session_ends_at is not None],
+        "own_key_id": caller.key.key_id,
+        "abilities": [ability for ability in Ability if ability in caller.key.abilities],
+        "new": new,
+        "verify_url": None if caller.team.verified else verify_resend_url(rt, caller.team.email or ""),
+    }
+    return signed_in_page(request, visit, "keys.html", context)
+
+
+async def show_settings(request: Request) -> Response:
+    """GET /dashboard/settings"""
+    visit = await get_visit(request)
+    if visit.caller is None:
+        return go_to_sign_in(request)
+    context = {
+        "section": "settings",
+        "team": visit.caller.team,
+        "is_closed_for_all": runtime(request).settings.server.registration_closed,
+        "is_saved": request.query_params.get("saved") == "1",
+    }
+    return signed_in_page(request, visit, "settings.html", context)
+
+
+async def save_settings(request: Request) -> Response:
+    """POST /dashboard/settings"""
+    _, caller, form = await read_form_for(request, Ability.WRITE)
+    choice = {"open": False, "closed": True}.get(form.get("registration", ""))
+    if choice is None:
+        raise BadRequest("Choose one of the two.")
+    await own_team.set_registration(runtime(request), caller, closed=choice)
+    return go_to(request, f"{DASHBOARD}/settings?saved=1")

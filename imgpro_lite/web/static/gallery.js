@@ -1,0 +1,66 @@
+// The gallery goes on by itself where its end comes into view. Without this, a link leads to the next page.
+"use strict";
+
+const more = document.getElementById("more");
+
+if (more) {
+  const atTheEnd = new IntersectionObserver(
+    (entries) => entries.some((entry) => entry.isIntersecting) && loadMore(),
+    { rootMargin: "800px" }, // so far ahead that nobody sees the end
+  );
+  let isLoading = false;
+
+  async function loadMore() {
+    if (isLoading) return;
+    isLoading = true;
+    atTheEnd.unobserve(more);
+    try {
+      const page = await callApi("GET", `/media?${nextPage()}`);
+      for (const item of page.items) gallery.append(makeTile(item));
+      gallery.dataset.cursor = page.cursor || "";
+      tell(`${countImages(page.items.length)} more`);
+      if (!page.has_more) more.parentElement.remove();
+      else atTheEnd.observe(more);
+    } catch (refused) {
+      tell(refused.message, true); // a click tries again
+    } finally {
+      isLoading = false;
+    }
+  }
+
+  more.addEventListener("click", (event) => {
+    event.preventDefault();
+    loadMore();
+  });
+  atTheEnd.observe(more);
+}
+
+function nextPage() {
+  const { namespace, tags, tagMode, cursor } = gallery.dataset;
+  const query = { namespace, tags, tag_mode: tagMode, cursor };
+  return new URLSearchParams(Object.entries(query).filter(([, value]) => value));
+}
+
+function makeTile(item) {
+  const tile = document.getElementById("tile").content.firstElementChild.cloneNode(true);
+  tile.dataset.id = item.id;
+  tile.querySelector("a").href = `${gallery.dataset.base}/${item.id}`;
+  tile.querySelector("img").src = pictureAddress(item, ".avif?size=s");
+  showOnTile(tile, item);
+  return tile;
+}
+
+function showOnTile(tile, item) {
+  for (const name of tile.querySelectorAll("bdi")) name.textContent = item.name;
+  tile.querySelector(".badge").hidden = item.public;
+}
+
+// Where a picture of an image is, on the host that this page may load pictures from.
+function pictureAddress(item, ending) {
+  const [team, file] = item.src.split("/").slice(-2);
+  return `${gallery.dataset.src}/${team}/${file.split(".")[0]}${ending}`;
+}
+
+function tileOf(id) {
+  return gallery.querySelector(`[data-id="${CSS.escape(id)}"]`);
+}

@@ -1,0 +1,288 @@
+"""Signing in with a key and with a mailed link, staying signed in, and signing out."""
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from commands import authorization, make_key, run_keys
+from conftest import Api, ApiFactory
+from library import connect, new_email
+from mailing import body, read_outbox
+from pages import queued_mail
+from running import until
+from shared import serve
+from signing_in import COOKIE, HOST, Browser, Shown, signed_in
+
+DAY_SECONDS = 86_400
+SIGN_IN, LINK = "/dashboard/sign-in", "/dashboard/sign-in/link"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve(tmp_path_factory.mktemp("shared")) as api:
+        yield api
+
+
+def mailed_links(api: Api, email: str) -> list[str]:
+    """The links to sign in that an address was mailed, as paths, oldest first."""
+    bodies = [body(mail) for mail in read_outbox(api) if mail["To"] == email and "Sign in" in mail["Subject"]]
+    return [re.findall(rf"{HOST}({LINK}\?t=\S+)", text)[0] for text in bodies]
+
+
+def ask_for_link(api: Api, email: str) -> Shown:
+    browser = Browser.at(api)
+    return Shown(browser.submit(browser.open(SIGN_IN), SIGN_IN, email=email))
+
+
+# ── with a key ──
+
+
+def test_a_key_signs_in(shared: Api) -> None:
+    key = make_key(shared.data_dir, "--verified", email=new_email())
+    browser = Browser.at(shared)
+    assert not browser.is_signed_in
+    answer = browser.submit(browser.open(SIGN_IN), SIGN_IN, key=f"  {key['key']}\n")
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert browser.is_signed_in
+    assert browser.get(SIGN_IN).headers["location"] == "/dashboard"  # nothing to do there any more
+    assert key["key"] not in browser.get("/dashboard").text
+
+
+@pytest.mark.parametrize("key", ["", "img_live_" + "x" * 32, "Bearer x", "é", "\x00", "x" * 3000])
+def test_a_key_that_does_not_work(shared: Api, key: str) -> None:
+    browser = Browser.at(shared)
+    page = Shown(browser.submit(browser.open(SIGN_IN), SIGN_IN, key=key), 422)
+    assert "This key does not work here." in page.text
+    assert not browser.is_signed_in
+
+
+def test_the_cookie(shared: Api, start: ApiFactory) -> None:
+    """What a browser is told about it: for nobody's scripts, and for no other site's forms."""
+    for base, name, path, ending in (
+        ("https://img.example", "__Host-imgpro-session", "/", "; Secure"),
+        ("https://img.example/pics", "__Secure-imgpro-session", "/pics", "; Secure"),
+        ("http://img.example/pics", COOKIE, "/pics", ""),
+    ):
+        api = start(server={"public_url": base})
+        (cookie,) = Browser.at(api, base).get(SIGN_IN).headers.get_list("set-cookie")
+        pattern = rf"{name}=[\w.-]+; HttpOnly; Max-Age=2592000; Path={path}; SameSite=lax{ending}"
+        assert re.fullmatch(pattern, cookie), cookie
+
+
+@pytest.mark.parametrize("path", ["/dashboard", "/dashboard/keys", "/dashboard?tags=a%2Cb&tag_mode=any"])
+def test_back_to_where_it_began(shared: Api, path: str) -> None:
+    key = make_key(shared.data_dir, "--verified", email=new_email())
+    browser = Browser.at(shared)
+    there = browser.get(path)
+    assert there.status_code == 303
+    page = browser.open(there.headers["location"])
+    assert browser.submit(page, SIGN_IN, key=key["key"]).headers["location"] == path
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("https://evil.example/", "//evil.example", "/\\evil.example", "\\\\evil.example", "https:evil.example"),
+        *("/\t/evil.example", "/ /evil.example", "javascript:alert(1)", "/%2f/evil.example", "/%5cevil.example"),
+        *("/dashboard\r\nSet-Cookie: x=1", "/dashboard#//x", "/.//evil.example", "/@evil.example", "x", "/é", ""),
+    ],
+)
+def test_never_to_another_site(shared: Api, target: str) -> None:
+    key = make_key(shared.data_dir, "--verified", email=new_email())
+    browser = Browser.at(shared)
+    page = Shown(browser.get(SIGN_IN, params={"next": target}))
+    assert page.form(SIGN_IN)["next"] == "/dashboard"
+    answer = browser.submit(page, SIGN_IN, key=key["key"], next=target)
+    assert answer.headers["location"] == "/dashboard"
+    assert (
+        Browser.at(shared).sign_in(key["key"]).get(SIGN_IN, params={"next": target}).headers["location"] == "/dashboard"
+    )
+
+
+def test_a_path_prefix(start: ApiFactory) -> None:
+    base = "https://example.com/img"
+    api = start(server={"public_url": base})
+    key = make_key(api.data_dir, "--verified")
+    browser = Browser.at(api, base)
+    there = browser.get(f"{base}/dashboard/keys")
+    assert there.headers["location"].startswith("/img/dashboard/sign-in?")
+    page = Shown(browser.get(f"https://example.com{there.headers['location']}"))
+    sent = browser.client.post(f"{base}/dashboard/sign-in", data={**page.form(SIGN_IN), "key": key["key"]})
+    assert sent.headers["location"] == "/img/dashboard/keys"
+    assert 'href="/img/dashboard/settings"' in browser.get(f"{base}/dashboard/keys").text
+
+
+# ── with a mailed link ──
+
+
+def test_a_mailed_link_signs_in_once(shared: Api) -> None:
+    email = new_email()
+    key = make_key(shared.data_dir, "--verified", email=email)
+    assert email in ask_for_link(shared, email.upper()).text
+    (link,) = mailed_links(shared, email)
+    browser = Browser.at(shared)
+    page = browser.open(link)
+    assert not browser.is_signed_in  # looking signs nobody in
+    assert (page.heading, email in page.text) == ("Sign in", True)
+    answer = browser.submit(page, LINK)
+    assert (answer.status_code, answer.headers["location"]) == (303, "/dashboard")
+    assert email in browser.open("/dashboard/settings").text
+    assert browser.ask_api("GET", "/v1/usage").status_code == 200
+
+    other = Browser.at(shared)
+    assert other.open(link, 410).heading == "This link has been used"
+    sent = {"csrf": other.open(SIGN_IN).form(SIGN_IN)["csrf"], "t": link.partition("t=")[2]}
+    assert Shown(other.client.post(LINK, data=sent), 410).heading == "This link has been used"
+    assert not other.is_signed_in
+    # A second one is another link: each is good for itself.
+    ask_for_link(shared, email)
+    assert other.submit(other.open(mailed_links(shared, email)[-1]), LINK).status_code == 303
+    run_keys(shared.data_dir, "revoke", key["key_id"])
+    assert other.is_signed_in  # it does not hang on any key that somebody has
+
+
+def test_other_spellings_of_a_used_link(shared: Api) -> None:
+    """One use is keyed by what the link says and not by its letters."""
+    email = new_email()
+    make_key(shared.data_dir, "--verified", email=email)
+    ask_for_link(shared, email)
+    (link,) = mailed_links(shared, email)
+    browser = Browser.at(shared)
+    assert browser.submit(browser.open(link), LINK).status_code == 303
+    other = Browser.at(shared)
+    for last in "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_=":
+        assert other.get(link[:-1] + last).status_code in (404, 410)
+
+
+def test_the_link_ends_after_a_quarter_of_an_hour(shared: Api) -> None:
+    email = new_email()
+    make_key(shared.data_dir, "--verified", email=email)
+    ask_for_link(shared, email)
+    (link,) = mailed_links(shared, email)
+    browser = Browser.at(shared)
+    shared.clock.advance(seconds=15 * 60)
+    page = browser.open(link)
+    shared.clock.advance(seconds=1)
+    answer = browser.submit(page, LINK)
+    assert answer.status_code == 410
+    assert "Links to sign in work for 15 minutes." in answer.text
+    assert browser.get(link).status_code == 410
+    assert not browser.is_signed_in
+
+
+@pytest.mark.parametrize("kind", ["unknown", "unverified"])
+def test_nobody_learns_whether_an_address_is_known(shared: Api, kind: str) -> None:
+    """The same answer, and the same work: a row in the queue, whose mail is then not written."""
+    known, other = new_email(), new_email()
+    make_key(shared.data_dir, "--verified", email=known)
+    if kind == "unverified":
+        shared.new_key(other)
+    pages = [ask_for_link(shared, email).text.replace(email, "…") for email in (known, other)]
+    assert pages[0] == pages[1]
+    with connect(shared.data_dir) as conn:
+        rows = conn.execute("SELECT recipient FROM mail_queue WHERE kind = 'sign_in'").fetchall()
+    assert {known, other} >= {recipient for (recipient,) in rows}
+    assert len(mailed_links(shared, known)) == 1
+    assert mailed_links(shared, other) == []
+
+
+def test_what_is_no_address(shared: Api) -> None:
+    browser = Browser.at(shared)
+    for email in ("", "x", "a@b@c", "a@example.com\r\nBcc: b@example.com", "x" * 400 + "@example.com"):
+        page = Shown(browser.submit(browser.open(SIGN_IN), SIGN_IN, email=email), 422)
+        assert "This is not an e-mail address." in page.text
+
+
+def test_links_are_rationed(start: ApiFactory) -> None:
+    api = start(limits={"keys_per_email_per_hour": 2, "keys_per_ip_per_hour": 3})
+
+    def ask(email: str, address: str) -> int:
+        browser = Browser.at(api, address=address)
+        return int(browser.submit(browser.open(SIGN_IN), SIGN_IN, email=email).status_code)
+
+    assert [ask("a@example.com", f"192.0.2.{number}") for number in (1, 2, 3)] == [200, 200, 429]
+    assert [ask(f"{name}@example.com", "192.0.2.9") for name in "bcde"] == [200, 200, 200, 429]
+    assert api.new_key("a@example.com")  # counted apart
+    api.clock.advance(seconds=3600)
+    assert ask("a@example.com", "192.0.2.9") == 200
+
+
+def test_a_mail_that_nobody_waits_for_any_more(start: ApiFactory) -> None:
+    api = start(mail={"host": "127.0.0.1", "port": 1})
+    make_key(api.data_dir, "--verified")
+    ask_for_link(api, "ops@example.com")
+    api.clock.advance(seconds=3601)
+    again = start()
+    until(lambda: queued_mail(again) == [])
+    assert read_outbox(again) == []
+
+
+# ── how long it lasts ──
+
+
+def test_a_session_ends_when_it_is_not_used(shared: Api) -> None:
+    browser, _ = signed_in(shared, email=new_email())
+    for _ in range(3):
+        shared.clock.advance(days=7)
+        assert browser.is_signed_in  # which begins the week anew
+    shared.clock.advance(days=7, seconds=1)
+    assert not browser.is_signed_in
+
+
+def test_a_session_ends_after_a_month(shared: Api) -> None:
+    email = new_email()
+    browser, key = signed_in(shared, email=email)
+    ask_for_link(shared, email)
+    by_mail = Browser.at(shared)
+    by_mail.submit(by_mail.open(mailed_links(shared, email)[0]), LINK)
+    for _ in range(29):
+        shared.clock.advance(days=1)
+        assert browser.is_signed_in
+        assert by_mail.is_signed_in
+    assert "Signed in by mail" in browser.get("/dashboard/keys").text
+    shared.clock.advance(days=1)
+    assert not browser.is_signed_in
+    assert not by_mail.is_signed_in
+    assert "Signed in by mail" not in browser.sign_in(key["key"]).get("/dashboard/keys").text
+    # The next one sweeps up what it left.
+    ask_for_link(shared, email)
+    by_mail.submit(by_mail.open(mailed_links(shared, email)[-1]), LINK)
+    with connect(shared.data_dir) as conn:
+        sql = "SELECT count(*) FROM api_keys JOIN teams ON teams.id = team_id WHERE email = ? AND session_ends_at > 0"
+        assert conn.execute(sql, (email,)).fetchone() == (1,)
+
+
+def test_a_session_ends_with_its_key(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    csrf = browser.open("/dashboard").csrf
+    run_keys(shared.data_dir, "revoke", key["key_id"])
+    assert browser.ask_api("GET", "/v1/usage", csrf).status_code == 401
+    assert not browser.is_signed_in
+
+
+def test_signing_out_ends_it_for_good(shared: Api) -> None:
+    """Also for a copy of the cookie; the key itself, and its other sessions, stay."""
+    browser, key = signed_in(shared, email=new_email())
+    copy, elsewhere = Browser.at(shared), Browser.at(shared).sign_in(key["key"])
+    copy.client.cookies.set(COOKIE, browser.client.cookies[COOKIE], domain="localhost.local", path="/")
+    assert copy.is_signed_in
+    page = browser.open("/dashboard")
+    answer = browser.submit(page, "/dashboard/sign-out")
+    assert (answer.status_code, answer.headers["location"]) == (303, SIGN_IN)
+    assert not browser.is_signed_in
+    assert not copy.is_signed_in
+    assert copy.ask_api("GET", "/v1/usage", page.csrf).status_code == 401
+    assert elsewhere.is_signed_in
+    assert shared.client.get("/v1/usage", headers=authorization(key)).status_code == 200
+
+
+def test_signing_out_of_a_mailed_session_ends_its_key(shared: Api) -> None:
+    email = new_email()
+    _, key = signed_in(shared, email=email)
+    ask_for_link(shared, email)
+    browser = Browser.at(shared)
+    browser.submit(browser.open(mailed_links(shared, email)[0]), LINK)
+    keys = Browser.at(shared).sign_in(key["key"])
+    assert "Signed in by mail" in keys.get("/dashboard/keys").text
+    browser.submit(browser.open("/dashboard"), "/dashboard/sign-out")
+    assert "Signed in by mail" not in keys.get("/dashboard/keys").text
