@@ -98,6 +98,16 @@ def test_a_fallback_takes_the_place_of_what_is_removed(shared: Api) -> None:
     assert '<a><rect fill="url(#removed) red"/></a>' in served
 
 
+def test_what_belongs_to_other_programs_is_left_away(shared: Api) -> None:
+    """However their namespaces begin."""
+    document = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:d="data-binding" xmlns:i="urn:x" width="9" height="9">'
+        '<rect d:path="1" i:data-a="2" data-path="3" width="1"/></svg>'
+    )
+    served = shared.fetch(shared.upload(document.encode()).json()["src"]).text
+    assert '<rect data-path="3" width="1"/>' in served
+
+
 def test_a_doctype_is_refused_with_what_to_do(shared: Api) -> None:
     document = '<!DOCTYPE svg PUBLIC "-//W3C//DTD SVG 1.1//EN" "x.dtd"><svg xmlns="http://www.w3.org/2000/svg"/>'
     refused = shared.upload(document.encode())

@@ -4,6 +4,7 @@ Nothing of the document is copied as it stands: expat reads it, and what goes ou
 without comments, processing instructions and prefixes of the document's own.
 """
 
+import re
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
@@ -17,6 +18,8 @@ _XLINK_HREF = f"{names.XLINK_NAMESPACE}{_SEPARATOR}href"
 _XML_ATTRIBUTES = {
     f"http://www.w3.org/XML/1998/namespace{_SEPARATOR}{name}": f"xml:{name}" for name in ("space", "lang")
 }
+# Attributes of anybody's own. All of the name is looked at: in front of it there may be a namespace, which is any text.
+_OF_PROGRAMS = re.compile(r"(?:data|aria)-[\w.-]+")
 _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 _ROOT_NAMESPACES = f' xmlns="{names.SVG_NAMESPACE}" xmlns:xlink="{names.XLINK_NAMESPACE}"'
 
@@ -91,7 +94,7 @@ class _Rewriter:
             return f" {'href' if key == _HREF else 'xlink:href'}={quoteattr(url)}" if inside else ""
         if key in _XML_ATTRIBUTES:
             return f" {_XML_ATTRIBUTES[key]}={quoteattr(value)}"
-        if key in names.PLAIN_ATTRIBUTES or key.startswith(("data-", "aria-")):
+        if key in names.PLAIN_ATTRIBUTES or _OF_PROGRAMS.fullmatch(key):
             return f" {key}={quoteattr(value)}"
         return f" {key}={quoteattr(self._styles.value(value))}" if key in names.ATTRIBUTES else ""
 
