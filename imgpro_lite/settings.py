@@ -137,7 +137,9 @@ class ImportSettings(Section):
     """Fetching images from URLs that callers name. Only addresses on the public internet are dialled."""
 
     allow_networks: tuple[Network, ...] = Field(
-        (), description="Addresses or networks that may be fetched from although they are not public: an intranet's."
+        (),
+        description="Addresses or networks that may be fetched from although they are not public: an intranet's. "
+        "This machine's own addresses only where they are named one by one.",
     )
     ports: tuple[Port, ...] = Field((80, 443), description="Ports that may be fetched from.")
     deadline_seconds: float = Field(

@@ -93,9 +93,10 @@ class Fetcher:
         return url
 
     def _is_allowed(self, address: Address) -> bool:
-        if any(address in network for network in self._settings.allow_networks):
+        allowing = [network for network in self._settings.allow_networks if address in network]
+        if any(network.num_addresses == 1 for network in allowing):  # it was named itself
             return True
-        return is_public(address) and not self._internet.is_own(address)
+        return bool(allowing or is_public(address)) and not self._internet.is_own(address)
 
     @contextlib.asynccontextmanager
     async def _follow(self, url: httpx2.URL, caller: str) -> AsyncIterator[Answer]:
