@@ -4,16 +4,18 @@ import asyncio
 import threading
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
 from origins import ORIGIN_ADDRESS, FakeInternet, Origin, answer, origin, redirect
 from running import until
+from shared import serve
 from wire import ENDS, HANGS_UP, check_refusal, client_at, send_raw
 
 from imgpro_lite.errors import Overloaded
-from imgpro_lite.fetching.resolver import MAX_LOOK_UPS_PER_CALLER
+from imgpro_lite.fetching.resolver import MAX_LOOK_UPS_PER_CALLER, Resolver, look_up
 from imgpro_lite.fetching.slots import MAX_WAITING_PER_CALLER, Slots
 
 SECOND_ADDRESS = "127.0.0.3"
@@ -42,9 +44,12 @@ def fake() -> FakeInternet:
 
 
 @pytest.fixture
-def impatient(start: ApiFactory, site: Origin, second_site: Origin, fake: FakeInternet) -> Api:
+def impatient(tmp_path: Path, site: Origin, second_site: Origin, fake: FakeInternet) -> Iterator[Api]:
     """A server where nobody waits long for a turn."""
-    return start(internet=fake.internet, **{"import": imports(site, queue_seconds=0.05)})
+    fetching = imports(site, queue_seconds=0.05)
+    with serve(tmp_path / "impatient", internet=fake.internet, **{"import": fetching}) as api:
+        yield api
+    fake.resolves.set()
 
 
 @pytest.fixture
@@ -160,6 +165,24 @@ def test_a_resolver_that_does_not_answer_costs_few_threads(impatient: Api, site:
     assert import_(impatient, site.url("/photo.png"), STRANGERS[0]).status_code == 201
     fake.resolves.set()
     until(lambda: import_(impatient, site.url("/photo.png"), "192.0.2.1").status_code == 201)
+
+
+def test_a_system_without_threads_is_overloaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each time anew: nothing is counted that did not begin."""
+
+    def fail(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        resolver = Resolver(look_up, 0.05)
+        with monkeypatch.context() as patched:
+            patched.setattr(threading.Thread, "start", fail)
+            for _ in range(MAX_LOOK_UPS_PER_CALLER + 1):
+                with pytest.raises(Overloaded, match="The server is busy"):
+                    await resolver.resolve("127.0.0.1", "a", 30)
+        assert await resolver.resolve("127.0.0.1", "a", 30) == ["127.0.0.1"]
+
+    asyncio.run(run())
 
 
 # ── the order ──
