@@ -161,6 +161,13 @@ class ImportSettings(Section):
         15.0, gt=0, le=600, description="Seconds that an import waits for its turn before the server is overloaded."
     )
 
+    @field_validator("ports")
+    @classmethod
+    def _check_ports(cls, value: tuple[int, ...]) -> tuple[int, ...]:
+        if not value:
+            raise ValueError("must name a port; `[anonymous] import = false` leaves imports to those with a key")
+        return value
+
 
 class PlanSettings(Section):
     """What a team may use in a month. Plans are ordered by uploads, then storage; the next one up is the upgrade."""

@@ -5,6 +5,7 @@ import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
 from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
@@ -189,8 +190,8 @@ def reason(caplog: pytest.LogCaptureFixture) -> str:
     return str(vars(record)["reason"])
 
 
-def check_failed(api: Api, url: str) -> None:
-    """An import that fails as all do."""
+def check_failed(api: Api, url: str) -> Any:
+    """The answer to an import that fails as all do."""
     failed = api.client.post("/v1/import", json={"url": url})
     body = check_refusal(failed, 400, "fetch_failed")
     assert body == {
@@ -207,6 +208,7 @@ def check_failed(api: Api, url: str) -> None:
         "x-request-id",
     ]
     assert not any((api.data_dir / "tmp").iterdir())
+    return failed
 
 
 def test_the_canaries_sing(birds: Canaries, fake: FakeInternet, shared: Api, site: Origin) -> None:
@@ -359,12 +361,13 @@ def test_who_fails_tells_nothing(shared: Api, site: Origin, fake: FakeInternet) 
 def test_the_log_names_the_host_and_nothing_else_of_the_url(
     shared: Api, site: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_failed(shared, site.url("/hidden?token=hidden#hidden"))
+    failed = check_failed(shared, site.url("/hidden?token=hidden#hidden"))
     check_failed(shared, f"http://user:hidden@{ORIGIN_NAME}:{site.port}/hidden")
     check_failed(shared, f"http://user:hid/den@{ORIGIN_NAME}:{site.port}/hidden")
     records = [record for record in caplog.records if record.name == "imgpro_lite.imports"]
     assert [vars(record)["host"] for record in records] == [ORIGIN_NAME, "", ""]
     assert "hid" not in repr([vars(record) for record in records])
+    assert vars(records[0])["request_id"] == failed.headers["x-request-id"]
 
 
 def test_a_proxy_of_the_environment_is_not_used(

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import make_key
+from commands import make_key, run_main
 from conftest import Api, ApiFactory, FakeClock
 from library import (
     Headers,
@@ -14,6 +14,7 @@ from library import (
     blob_path,
     check_counts,
     check_files,
+    connect,
     fail_media,
     list_ids,
     list_media_by_command,
@@ -268,3 +269,14 @@ def test_the_exit_code(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("imgpro-lite: There is no library in ")
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_failure_of_the_database_is_told_without_saying_what_is_not_true(api: Api) -> None:
+    """The image is deleted in one transaction, its files are removed in another."""
+    shown = add(api, owner(api))
+    with connect(api.data_dir) as conn:
+        conn.execute("CREATE TRIGGER broken BEFORE DELETE ON purgeable_blobs BEGIN SELECT RAISE(ABORT, 'broken'); END")
+    code, _, said = run_main("media", "delete", shown["id"], "--purge", "--data-dir", str(api.data_dir))
+    assert code == 1
+    assert said == "imgpro-lite: The database failed: broken. What the command had done before stays done.\n"
+    assert api.client.get(f"/v1/media/{shown['id']}").status_code == 404

@@ -14,9 +14,10 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.services.fsck import check_everything
-from imgpro_lite.services.fsck.checkup import SET_ASIDE_NAME, BrokenImage, Checkup, Counted, Kind, Options, Problem
+from imgpro_lite.services.fsck.checkup import BrokenImage, Checkup, Counted, Kind, Options, Problem
 from imgpro_lite.store.data_dir import DATABASE_NAME, operator_errors
 from imgpro_lite.store.files import yield_to_others
+from imgpro_lite.store.set_aside import SET_ASIDE_NAME
 from imgpro_lite.store.sqlite_file import connect_file, database_errors
 
 EXIT_PROBLEMS = 1

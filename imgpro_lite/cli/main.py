@@ -63,5 +63,6 @@ def main() -> None:
         click.echo(f"imgpro-lite: {error}", err=True)
         sys.exit(EXIT_FAILED)
     except sqlite3.Error as error:
-        click.echo(f"imgpro-lite: The database failed: {error}. Nothing was changed by this command.", err=True)
+        # Some commands commit in several steps.
+        click.echo(f"imgpro-lite: The database failed: {error}. What the command had done before stays done.", err=True)
         sys.exit(EXIT_FAILED)

@@ -232,6 +232,11 @@ def delete_deleted(conn: sqlite3.Connection, sha256: bytes) -> None:
     conn.execute("DELETE FROM media WHERE sha256 = ? AND deleted_at IS NOT NULL", (sha256,))
 
 
+def has_live(conn: sqlite3.Connection) -> bool:
+    """Whether there is an image that is not deleted."""
+    return conn.execute("SELECT 1 FROM media WHERE deleted_at IS NULL LIMIT 1").fetchone() is not None
+
+
 def is_used(conn: sqlite3.Connection, sha256: bytes) -> bool:
     """Whether an image, deleted or not, still has these bytes."""
     return conn.execute("SELECT 1 FROM media WHERE sha256 = ? LIMIT 1", (sha256,)).fetchone() is not None

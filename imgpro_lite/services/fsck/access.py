@@ -4,8 +4,9 @@ import os
 import sys
 from pathlib import Path
 
-from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem, give_to_owner
+from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
 from imgpro_lite.store.data_dir import list_exposed
+from imgpro_lite.store.files import give_to_owner
 
 # Renamed from one to the other, so they must be real directories of one file system.
 _DIRECTORIES = ("blobs", "tmp")

@@ -1,6 +1,5 @@
 """What every check gets, and what it tells: problems, each of a kind, and how far it has come."""
 
-import os
 import sqlite3
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imgpro_lite.clock import Clock
+from imgpro_lite.store.set_aside import set_aside
 from imgpro_lite.store.sqlite_file import Tx, write_transaction
-
-SET_ASIDE_NAME = "set-aside"
 
 
 class Kind(StrEnum):
@@ -111,35 +109,8 @@ class Checkup:
 
     def set_aside(self, path: Path) -> Path:
         """Move something out of the way, to where nothing is ever removed by itself: where it is now."""
-        target = self.data_dir / SET_ASIDE_NAME / path.relative_to(self.data_dir)
-        self._make_folders(target.parent)
-        number = 1
-        while os.path.lexists(target):
-            number += 1
-            target = target.with_name(f"{path.name}.{number}")
-        path.rename(target)
-        return target
+        return set_aside(self.data_dir, path)
 
     def relative(self, path: Path) -> str:
         """A path as the report shows it."""
         return str(path.relative_to(self.data_dir))
-
-    def _make_folders(self, folder: Path) -> None:
-        """Make folders, which belong to whom the data directory belongs: the command may be run by root."""
-        if folder.exists():
-            return
-        self._make_folders(folder.parent)
-        folder.mkdir(mode=0o700)
-        give_to_owner(folder, self.data_dir)
-
-
-def give_to_owner(path: Path, data_dir: Path) -> bool:
-    """Let something belong to whom the data directory belongs. False without the right to."""
-    owner, status = data_dir.stat(), path.lstat()
-    if (status.st_uid, status.st_gid) == (owner.st_uid, owner.st_gid) or not hasattr(os, "chown"):
-        return True
-    try:
-        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
-    except PermissionError:
-        return status.st_uid == owner.st_uid
-    return True
