@@ -125,6 +125,8 @@ REPAIRABLE: dict[str, tuple[str, Damage]] = {
     "a stray file beside blobs": ("stray", a_file(f"blobs/12/34/1234{'0' * 60}.jpg")),
     "a link among blobs": ("stray", lambda data_dir: (data_dir / "blobs/zz").symlink_to("/nowhere")),
     "an upload that a crash cut short": ("leftover", a_file("tmp/tmpabc")),
+    "a folder among uploads": ("leftover", a_file("tmp/sub/notes.txt")),
+    "a pipe among uploads": ("leftover", lambda data_dir: os.mkfifo(data_dir / "tmp" / "pipe")),
     "a variant cut short": ("cache", lambda data_dir: cached(data_dir).write_bytes(b"short")),
     "a variant half made": ("cache", a_file(f"cache/ab/ab{'0' * 62}-320.0123.tmp")),
     "a variant of a purged image": ("cache", a_file(f"cache/ab/ab{'0' * 62}-320-q80-v9.webp.4")),

@@ -104,4 +104,5 @@ def test_the_report_for_scripts(data_dir: Path, sunset: Path, sound: tuple[Path,
     assert code == 0
     assert (damaged["kind"], left["kind"]) == ("damaged_file", "leftover")
     assert [image["id"] for image in damaged["images"]] == [sound[1]]
+    assert left.keys() == {"kind", "message", "repaired"}
     assert summary == {"ok": True, "complete": True, "found": 2, "repaired": 2, "left": 0}

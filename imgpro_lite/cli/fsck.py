@@ -54,11 +54,16 @@ _KINDS: dict[Kind, tuple[str, str]] = {
         f"--repair moves them to {SET_ASIDE_NAME}/, unless there are no images at all: then restore the database.",
     ),
     Kind.STRAY: ("What does not belong to the stored files", f"--repair moves it to {SET_ASIDE_NAME}/."),
-    Kind.LEFTOVER: ("Leftovers of uploads", "--repair, and the next start of the server, removes them."),
+    Kind.LEFTOVER: (
+        "Leftovers of uploads",
+        "--repair removes them, as the next start of the server does with files, and moves what is no file to "
+        f"{SET_ASIDE_NAME}/.",
+    ),
     Kind.CACHE: ("Wrong files in the cache", "--repair removes them; what is needed is made again."),
     Kind.ACCESS: (
-        "Permissions",
-        "--repair corrects modes, and as root owners too. The data directory is for the server's user only.",
+        "Permissions, links and disks",
+        "--repair corrects modes, and as root owners too; the rest is yours to change. The data directory is for the "
+        "server's user only, and all of it on one disk.",
     ),
 }
 
@@ -70,9 +75,16 @@ _KINDS: dict[Kind, tuple[str, str]] = {
 @click.option(
     "--remove-broken", is_flag=True, help="With --repair: mark images as deleted whose file is missing or damaged."
 )
+@click.option("--force", is_flag=True, help="With --remove-broken: also when more than half of the files are missing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object a line: each problem, and last a summary.")
 def fsck(
-    config_path: Path | None, data_dir: Path | None, quick: bool, repair: bool, remove_broken: bool, as_json: bool
+    config_path: Path | None,
+    data_dir: Path | None,
+    quick: bool,
+    repair: bool,
+    remove_broken: bool,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Check the database, the files, the counts and the cache. Ends with 1 when a problem is left.
 
@@ -80,11 +92,13 @@ def fsck(
     """
     if remove_broken and not repair:
         raise click.UsageError("--remove-broken goes with --repair.")
+    if force and not remove_broken:
+        raise click.UsageError("--force goes with --remove-broken.")
     settings = settings_for_command(config_path, data_dir)
     require_database(settings)
     yield_to_others()
     outcome = _Outcome(as_json)
-    options = Options(quick, repair, remove_broken)
+    options = Options(quick, repair, remove_broken, force)
     try:
         complete, counted = _run(settings.data_dir.absolute(), options, outcome)
     except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imgpro_lite.clock import Clock
+from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.set_aside import set_aside
 from imgpro_lite.store.sqlite_file import Tx, write_transaction
 
@@ -54,7 +55,7 @@ class Problem:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
-        return {key: value for key, value in asdict(self).items() if value != () or self.image_count}
+        return {key: value for key, value in asdict(self).items() if "image" not in key or self.image_count}
 
 
 @dataclass(frozen=True)
@@ -64,6 +65,7 @@ class Options:
     quick: bool = False
     repair: bool = False
     remove_broken: bool = False
+    force: bool = False
 
 
 class Progress(Protocol):
@@ -107,9 +109,18 @@ class Checkup:
         """A write transaction. Short ones only: a running server waits meanwhile."""
         return write_transaction(self.conn, self.clock)
 
-    def set_aside(self, path: Path) -> Path:
-        """Move something out of the way, to where nothing is ever removed by itself: where it is now."""
-        return set_aside(self.data_dir, path)
+    def set_aside(self, path: Path) -> str | None:
+        """Move something out of the way, to where nothing is ever removed by itself: what keeps it here, or None.
+
+        Raises OSError when the disk is full.
+        """
+        try:
+            set_aside(self.data_dir, path)
+        except OSError as error:  # it is of another file system or user, for example
+            if error.errno in StorageFull.ERRNOS:
+                raise
+            return f"It cannot be moved: {error.strerror}."
+        return None
 
     def relative(self, path: Path) -> str:
         """A path as the report shows it."""

@@ -1,0 +1,44 @@
+"""`imgpro-lite fsck` and `doctor` where a directory of the library is a file system of its own, or read-only."""
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from library import owner, picture
+from mounts import in_namespace, needs_mounts
+from running import command, environment
+from shared import serve
+
+pytestmark = needs_mounts()
+
+
+@pytest.fixture
+def data_dir(tmp_path: Path) -> Path:
+    """The data directory of a server that has ended, with one image."""
+    with serve(tmp_path / "data") as api:
+        assert api.upload(picture(), owner(api)).status_code == 201
+    return tmp_path / "data"
+
+
+def run_json(data_dir: Path, mount: str, *arguments: str) -> tuple[int, list[dict[str, Any]]]:
+    """A command after a shell script that mounts, with the data directory as its argument: the objects it prints."""
+    line = command(arguments[0], "--json", "--data-dir", str(data_dir), *arguments[1:])
+    done = subprocess.run(
+        [*in_namespace(mount, str(data_dir)), *line], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert "Traceback" not in done.stderr
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@pytest.mark.parametrize("mount", ["mount -t tmpfs tmpfs", 'mount --bind "$1/blobs"'])
+def test_a_disk_for_the_blobs_alone(data_dir: Path, mount: str) -> None:
+    """Of another disk or of the same, nothing can be renamed into it or out of it."""
+    code, problems = run_json(data_dir, f'{mount} "$1/blobs" && touch "$1/blobs/notes"', "fsck", "--repair")
+    assert code == 1
+    messages = {problem["message"] for problem in problems[:-1] if problem["kind"] in ("access", "stray")}
+    assert any(message.startswith("blobs/ is a file system of its own") for message in messages)
+    assert any(message.endswith("It cannot be moved: Invalid cross-device link.") for message in messages)
+    _, (report,) = run_json(data_dir, f'{mount} "$1/blobs"', "doctor")
+    assert any("blobs is a file system of its own" in text for text in report["separate"])
