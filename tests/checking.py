@@ -153,8 +153,8 @@ def as_nobody(data_dir: Path) -> Iterator[Path]:
             return
         for path in (Path(directory), copy, *copy.rglob("*")):
             os.chown(path, NOBODY, NOBODY)
-        os.seteuid(NOBODY)
+        os.setresuid(NOBODY, NOBODY, 0)
         try:
             yield copy
         finally:
-            os.seteuid(0)
+            os.setresuid(0, 0, 0)

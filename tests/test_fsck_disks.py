@@ -4,11 +4,15 @@ import shutil
 from pathlib import Path
 
 import pytest
-from checking import as_nobody, blob_of, check, told
+from checking import Damage, as_nobody, blob_of, check, kinds, told
 from library import connect, list_ids, owner, picture
 from shared import serve
 
 from imgpro_lite.errors import OperatorError
+from imgpro_lite.settings import BYTES_PER_MB
+from imgpro_lite.store.blobs import BlobStore
+from imgpro_lite.store.cache import VariantCache
+from imgpro_lite.store.data_dir import load_secrets
 
 IMAGES = 5
 
@@ -129,3 +133,45 @@ def test_what_may_not_be_read_keeps_nobody_from_looking_at_the_rest(
         ]
         assert told(copy, repair=True).count(("access", True)) == 4
         assert told(copy) == [("missing_file", False)]
+
+
+# --- what keeps a server from starting
+
+
+def make_reserve_a_directory(data_dir: Path) -> None:
+    (data_dir / "reserve").unlink(missing_ok=True)
+    (data_dir / "reserve").mkdir()
+
+
+STARTS: dict[str, tuple[Damage, bool]] = {
+    "an empty secret": (lambda data_dir: (data_dir / "secret").write_text("\n"), False),
+    "garbage as the secret": (lambda data_dir: (data_dir / "secret").write_bytes(b"\xff of no kind"), False),
+    "no directory": (lambda data_dir: shutil.rmtree(data_dir / "cache") or (data_dir / "cache").touch(), True),
+    "a reserve that is a directory": (make_reserve_a_directory, True),
+    "a secret that is closed": (lambda data_dir: (data_dir / "secret").chmod(0), True),
+    "a directory that is closed": (lambda data_dir: (data_dir / "cache").chmod(0o500), True),
+}
+
+
+@pytest.mark.parametrize("what", STARTS)
+def test_what_keeps_a_server_from_starting_is_told(data_dir: Path, what: str) -> None:
+    damage, is_repairable = STARTS[what]
+    with as_nobody(data_dir) as copy:
+        damage(copy)
+        with pytest.raises((OperatorError, OSError)):
+            prepare(copy)
+        found = check(copy, repair=True)
+        assert kinds(found) <= {"start", "access"}
+        assert [problem.repaired for problem in found] == [is_repairable]
+        assert (check(copy) == []) == is_repairable
+        if is_repairable:
+            prepare(copy)
+
+
+def prepare(data_dir: Path) -> None:
+    """What a start does before it opens the database."""
+    blobs = BlobStore(data_dir, min_free_bytes=0, reserve_bytes=BYTES_PER_MB)
+    blobs.reserve.prepare()
+    blobs.prepare()
+    VariantCache(data_dir / "cache", BYTES_PER_MB).prepare()
+    load_secrets(data_dir)

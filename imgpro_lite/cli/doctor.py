@@ -15,7 +15,7 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.imaging.samples import list_samples
 from imgpro_lite.services.doctor import Report, examine
 from imgpro_lite.store.data_dir import Exposed, list_exposed
-from imgpro_lite.store.mounts import MOVE_ALL, list_separate
+from imgpro_lite.store.files import can_rename
 
 EXIT_SOMETHING_FAILS = 1
 
@@ -32,7 +32,7 @@ def doctor(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     report = asyncio.run(examine(settings.imaging, list_samples()))
     data_dir = settings.data_dir.absolute()
     exposed = [_exposed_text(found) for found in list_exposed(data_dir)]
-    separate = [_separate_text(path) for path in list_separate(data_dir)]
+    separate = _list_separate(data_dir)
     if as_json:
         click.echo(json.dumps({"ok": report.ok} | asdict(report) | {"exposed": exposed, "separate": separate}))
     else:
@@ -104,9 +104,17 @@ def _exposed_text(found: Exposed) -> str:
     )
 
 
-def _separate_text(path: Path) -> str:
-    """A warning of a disk where it does not help."""
-    return f"{path} is a file system of its own, so no upload can be stored. {MOVE_ALL}"
+def _list_separate(data_dir: Path) -> list[str]:
+    """A warning of disks that keep uploads from being stored."""
+    try:
+        if can_rename(data_dir / "tmp", data_dir / "blobs"):
+            return []
+    except OSError:  # there is no library, or it is not for this user, as `serve` would say
+        return []
+    return [
+        f"{data_dir / 'blobs'} and {data_dir / 'tmp'} are on different file systems, so that no upload can be stored. "
+        f"Mount the disk at {data_dir} instead, with everything in it."
+    ]
 
 
 def _verdict(report: Report, *, has_warning: bool) -> str:

@@ -65,6 +65,10 @@ _KINDS: dict[Kind, tuple[str, str]] = {
         "--repair corrects modes, and as root owners too; the rest is yours to change. The data directory is for the "
         "server's user only, and all of it on one disk.",
     ),
+    Kind.START: (
+        "What keeps the server from starting",
+        f"--repair moves to {SET_ASIDE_NAME}/ what is in the place of something else, which the next start makes anew.",
+    ),
 }
 
 

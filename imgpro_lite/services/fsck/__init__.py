@@ -1,6 +1,6 @@
 """Whether everything that is stored is as it should be, and what can be put right. Beside a running server or alone.
 
-    database → access → rows → counts → files → leftovers → cache
+    database → access → start → rows → counts → files → leftovers → cache
 
 Access comes first, because what its owner may not read cannot be looked at. Counts come before files, because marking
 an image as deleted changes them. Everything is read in short steps and
@@ -15,6 +15,10 @@ from imgpro_lite.services.fsck.counts import check_counts
 from imgpro_lite.services.fsck.database import check_database, check_rows
 from imgpro_lite.services.fsck.files import check_files
 from imgpro_lite.services.fsck.leftovers import check_leftovers
+from imgpro_lite.services.fsck.start import check_start
+
+# In their order, after the database.
+_CHECKS = (check_access, check_start, check_rows, check_counts, check_files, check_leftovers, check_caches)
 
 
 def check_everything(checkup: Checkup) -> bool:
@@ -24,6 +28,6 @@ def check_everything(checkup: Checkup) -> bool:
     """
     if not check_database(checkup):
         return False
-    for check in (check_access, check_rows, check_counts, check_files, check_leftovers, check_caches):
+    for check in _CHECKS:
         check(checkup)
     return True

@@ -7,7 +7,6 @@ from pathlib import Path
 from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
 from imgpro_lite.services.fsck.looking import check_owner, list_entries, set_mode
 from imgpro_lite.store.data_dir import list_exposed
-from imgpro_lite.store.mounts import MOVE_ALL, RENAMED_BETWEEN, list_separate
 
 
 def check_access(checkup: Checkup) -> None:
@@ -20,12 +19,9 @@ def check_access(checkup: Checkup) -> None:
         repaired = checkup.options.repair and set_mode(path, private_mode)
         what = "The data directory" if path == checkup.data_dir else f"The file {path.name}"
         checkup.tell(Problem(Kind.ACCESS, f"{what} may be read by other users (mode {mode:o}).", repaired))
-    for name in RENAMED_BETWEEN:
+    for name in ("blobs", "tmp"):
         if (checkup.data_dir / name).is_symlink():
-            checkup.tell(Problem(Kind.ACCESS, f"{name}/ is a symbolic link. {MOVE_ALL}"))
-    for path in list_separate(checkup.data_dir):
-        if not path.is_symlink():
-            message = f"{path.name}/ is a file system of its own, so no upload can be stored. {MOVE_ALL}"
+            message = f"{name}/ is a symbolic link. Move the whole data directory to the other disk instead."
             checkup.tell(Problem(Kind.ACCESS, message))
     for entry in list_entries(checkup, checkup.data_dir):
         with contextlib.suppress(FileNotFoundError):  # the log of the database comes and goes

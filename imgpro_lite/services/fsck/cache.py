@@ -7,7 +7,7 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
+from imgpro_lite.services.fsck.checkup import Checkup, Kind
 from imgpro_lite.services.fsck.looking import hold_if_stopped, list_entries
 from imgpro_lite.store import media_rows
 from imgpro_lite.store.cache_files import HALF_MADE_SECONDS, CachedFile, CacheFiles
@@ -42,8 +42,8 @@ def _tell(checkup: Checkup, path: Path, what: str) -> None:
             path.unlink(missing_ok=True)
         except OSError:  # a directory, or in one of another user
             failure = checkup.set_aside(path)
-    message = f"{checkup.relative(path)} {what}.{f' {failure}' if failure else ''}"
-    checkup.tell(Problem(Kind.CACHE, message, checkup.options.repair and failure is None))
+    message = f"{checkup.relative(path)} {what}."
+    checkup.tell_outcome(Kind.CACHE, message, failure, wants_repair=checkup.options.repair)
 
 
 def _list_wrong(checkup: Checkup, files: CacheFiles, grace_seconds: float) -> Iterator[tuple[Path, str]]:

@@ -30,6 +30,7 @@ class Kind(StrEnum):
     LEFTOVER = "leftover"
     CACHE = "cache"
     ACCESS = "access"
+    START = "start"
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,15 @@ class Checkup:
                 raise
             return f"It cannot be moved: {error.strerror}."
         return None
+
+    def tell_misplaced(self, kind: Kind, path: Path, message: str) -> None:
+        """Tell what should not be where it is, and set it aside."""
+        failure = self.set_aside(path) if self.options.repair else None
+        self.tell_outcome(kind, message, failure, wants_repair=self.options.repair)
+
+    def tell_outcome(self, kind: Kind, message: str, failure: str | None, *, wants_repair: bool) -> None:
+        """Tell a problem that was to be repaired, or not, and what kept it from that."""
+        self.tell(Problem(kind, f"{message} {failure}" if failure else message, wants_repair and failure is None))
 
     def relative(self, path: Path) -> str:
         """A path as the report shows it."""

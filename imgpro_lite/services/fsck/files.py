@@ -167,8 +167,8 @@ def _judge_unexpected(checkup: Checkup, blobs: BlobStore, candidates: Sequence[b
         wants_repair = checkup.options.repair and checkup.counted.images > 0
         failures = [checkup.set_aside(path) if wants_repair else None for path in found]
     for path, failure in zip(found, failures, strict=True):  # after the transaction: whoever reads may be slow
-        message = _with(failure, f"{checkup.relative(path)} belongs to no image.")
-        checkup.tell(Problem(Kind.FILE_WITHOUT_IMAGE, message, wants_repair and failure is None))
+        message = f"{checkup.relative(path)} belongs to no image."
+        checkup.tell_outcome(Kind.FILE_WITHOUT_IMAGE, message, failure, wants_repair=wants_repair)
 
 
 def _judge_missing(checkup: Checkup, blobs: BlobStore, sha256: bytes) -> None:
@@ -193,7 +193,7 @@ def _tell_damaged(checkup: Checkup, path: Path, sha256: bytes, damage: _Damage) 
             return
         failure = checkup.set_aside(path) if checkup.options.remove_broken else None
     repaired = checkup.options.remove_broken and failure is None and _remove_images(checkup, path, sha256)
-    message = _with(failure, f"{checkup.relative(path)} is damaged: {damage.reason}.")
+    message = f"{checkup.relative(path)} is damaged: {damage.reason}.{f' {failure}' if failure else ''}"
     checkup.tell(Problem(Kind.DAMAGED_FILE, message, repaired, images, count))
 
 
@@ -237,9 +237,7 @@ def _tell_stray(checkup: Checkup, path: Path) -> None:
     what = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}.get(
         stat.S_IFMT(path.lstat().st_mode), "a file"
     )
-    failure = checkup.set_aside(path) if checkup.options.repair else None
-    message = _with(failure, f"{checkup.relative(path)} is {what} that does not belong there.")
-    checkup.tell(Problem(Kind.STRAY, message, checkup.options.repair and failure is None))
+    checkup.tell_misplaced(Kind.STRAY, path, f"{checkup.relative(path)} is {what} that does not belong there.")
 
 
 def _tell_link(checkup: Checkup, path: Path) -> None:
@@ -251,8 +249,3 @@ def _tell_link(checkup: Checkup, path: Path) -> None:
             "another disk; move the whole data directory to that disk instead."
         )
     checkup.tell(Problem(Kind.ACCESS, message))
-
-
-def _with(failure: str | None, message: str) -> str:
-    """A sentence, and what kept it from being put right."""
-    return message if failure is None else f"{message} {failure}"

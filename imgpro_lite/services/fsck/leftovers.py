@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
+from imgpro_lite.services.fsck.checkup import Checkup, Kind
 from imgpro_lite.services.fsck.looking import hold_if_stopped, list_entries
 
 
@@ -18,15 +18,14 @@ def check_leftovers(checkup: Checkup) -> None:
 def _tell(checkup: Checkup, entry: "os.DirEntry[str]") -> None:
     """Tell what is there, and remove it where it is what an upload makes: a file."""
     path = Path(entry)
-    failure, message = None, f"{checkup.relative(path)} was left by an upload that did not end."
     if not entry.is_file(follow_symlinks=False):
-        message = f"{checkup.relative(path)} does not belong there."
-        failure = checkup.set_aside(path) if checkup.options.repair else None
-    elif checkup.options.repair:
+        checkup.tell_misplaced(Kind.LEFTOVER, path, f"{checkup.relative(path)} does not belong there.")
+        return
+    failure = None
+    if checkup.options.repair:
         try:
             path.unlink(missing_ok=True)
         except OSError as error:
             failure = f"It cannot be removed: {error.strerror}."
-    if failure is not None:
-        message = f"{message} {failure}"
-    checkup.tell(Problem(Kind.LEFTOVER, message, checkup.options.repair and failure is None))
+    message = f"{checkup.relative(path)} was left by an upload that did not end."
+    checkup.tell_outcome(Kind.LEFTOVER, message, failure, wants_repair=checkup.options.repair)
