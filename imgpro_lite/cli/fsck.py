@@ -36,7 +36,11 @@ _KINDS: dict[Kind, tuple[str, str]] = {
         "The database has not the tables of this version",
         "--repair makes indexes and triggers anew; for tables, restore a backup.",
     ),
-    Kind.ROW: ("Rows that cannot be right", "Only a backup has them as they were."),
+    Kind.ROW: (
+        "Rows that cannot be right",
+        f"--repair empties tags and metadata that cannot be read, and keeps what they were in {SET_ASIDE_NAME}/rows/; "
+        "--repair --remove-broken marks images of an unknown format as deleted. For the rest, restore a backup.",
+    ),
     Kind.COUNT: ("Wrong counts", "--repair counts again."),
     Kind.MISSING_FILE: (
         "Missing files",

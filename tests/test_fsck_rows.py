@@ -1,0 +1,55 @@
+"""`imgpro-lite fsck` where rows, or the whole database, cannot be read."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+from checking import check, repair, told, without_triggers
+from library import check_counts, connect, owner, picture
+from shared import serve
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[str]]:
+    """The data directory of a server that has ended, and its images, of which the last is deleted."""
+    data_dir = tmp_path_factory.mktemp("library") / "data"
+    with serve(data_dir) as api:
+        headers = owner(api)
+        ids = [str(api.upload(picture(number), headers, tags="one,two").json()["id"]) for number in range(3)]
+        assert api.client.delete(f"/v1/media/{ids[-1]}", headers=headers).status_code == 200
+    return data_dir, ids
+
+
+@pytest.fixture
+def ids(original: tuple[Path, list[str]]) -> list[str]:
+    return original[1]
+
+
+@pytest.fixture
+def data_dir(original: tuple[Path, list[str]], tmp_path: Path) -> Path:
+    """A copy, to be damaged."""
+    copy = tmp_path / "data"
+    shutil.copytree(original[0], copy)
+    return copy
+
+
+@pytest.mark.parametrize(
+    ("column", "text"), [("tags", b"["), ("tags", b'["one", 2, {}]'), ("metadata", b"[]"), ("metadata", b"{\xff")]
+)
+def test_what_cannot_be_read_is_emptied_and_kept(data_dir: Path, ids: list[str], column: str, text: bytes) -> None:
+    breaking = f"UPDATE media SET {column} = CAST(x'{text.hex()}' AS TEXT) WHERE id = "
+    without_triggers(data_dir, f"{breaking}'{ids[0]}'", f"{breaking}'{ids[-1]}'")
+    (problem,) = [problem for problem in repair(data_dir) if problem.kind == "row"]
+    assert problem.message == f"The {column} of image {ids[0]} cannot be read."
+    assert (data_dir / "set-aside" / "rows" / f"{ids[0]}.{column}").read_bytes() == text
+    check_counts(data_dir)
+    with connect(data_dir) as conn:
+        shown = conn.execute(f"SELECT {column} FROM media WHERE id = ?", (ids[0],)).fetchone()
+    assert shown == ({"tags": "[]", "metadata": "{}"}[column],)
+
+
+def test_an_image_of_an_unknown_format_is_removed_only_when_asked(data_dir: Path) -> None:
+    without_triggers(data_dir, "UPDATE media SET format = 'exe' WHERE seq = 1")
+    assert told(data_dir, repair=True, remove_broken=True) == [("row", True)]
+    assert check(data_dir) == []
+    check_counts(data_dir)
