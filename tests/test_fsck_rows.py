@@ -1,12 +1,15 @@
 """`imgpro-lite fsck` where rows, or the whole database, cannot be read."""
 
 import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
-from checking import check, repair, told, without_triggers
+from checking import check, execute, overwrite_a_page, repair, run_fsck, told, without_triggers
 from library import check_counts, connect, owner, picture
 from shared import serve
+
+from imgpro_lite.cli.fsck import SALVAGE
 
 
 @pytest.fixture(scope="module")
@@ -53,3 +56,37 @@ def test_an_image_of_an_unknown_format_is_removed_only_when_asked(data_dir: Path
     assert told(data_dir, repair=True, remove_broken=True) == [("row", True)]
     assert check(data_dir) == []
     check_counts(data_dir)
+
+
+# --- the whole database
+
+
+@pytest.mark.skipif(shutil.which("sqlite3") is None, reason="needs the sqlite3 command")
+def test_what_can_be_read_of_a_damaged_database_is_saved_by_what_is_advised(data_dir: Path, ids: list[str]) -> None:
+    path = data_dir / "imgpro.db"
+    execute(
+        data_dir,
+        "CREATE TABLE padding (text TEXT) STRICT",  # so large that the middle of the file is in it
+        "INSERT INTO padding WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 400) "
+        "SELECT hex(randomblob(900)) FROM n",
+    )
+    overwrite_a_page(path)
+    assert told(data_dir, repair=True) == [("database", False)]
+    subprocess.run(["sh", "-c", SALVAGE], cwd=data_dir, check=True)
+    for name in ("imgpro.db", "imgpro.db-wal", "imgpro.db-shm"):
+        (data_dir / name).unlink(missing_ok=True)
+    (data_dir / "saved.db").rename(path)
+    repair(data_dir)
+    with connect(data_dir) as conn:
+        assert conn.execute("SELECT id FROM media ORDER BY seq").fetchall() == [(media_id,) for media_id in ids]
+
+
+def test_a_database_that_cannot_be_opened_is_told_with_what_to_do(data_dir: Path) -> None:
+    with (data_dir / "imgpro.db").open("r+b") as file:
+        file.write(b"\xa5" * 100)
+    code, output = run_fsck(data_dir, "--repair")
+    assert code == 1
+    assert "  It cannot be opened: file is not a database.\n" in output
+    assert "restore the database from a backup" in output
+    assert f"    {SALVAGE.splitlines()[0]}\n" in output
+    assert output.endswith("Problems found: 1.\n")

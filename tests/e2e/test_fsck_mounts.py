@@ -1,6 +1,7 @@
 """`imgpro-lite fsck` and `doctor` where a directory of the library is a file system of its own, or read-only."""
 
 import json
+import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -42,3 +43,23 @@ def test_a_disk_for_the_blobs_alone(data_dir: Path, mount: str) -> None:
     assert any(message.endswith("It cannot be moved: Invalid cross-device link.") for message in messages)
     _, (report,) = run_json(data_dir, f'{mount} "$1/blobs"', "doctor")
     assert "different file systems" in report["separate"][0]
+
+
+READ_ONLY = 'mount --bind "$1" "$1" && mount -o remount,bind,ro "$1"'
+
+
+def test_a_snapshot_that_is_read_only(data_dir: Path, tmp_path: Path) -> None:
+    """With the log of a server that ran, without any, and with one that cannot be read."""
+    with serve(data_dir) as api:
+        assert api.upload(picture(1)).status_code == 201
+        (data_dir / "tmp" / "arriving").touch()
+        shutil.copytree(data_dir, tmp_path / "snapshot")
+    assert (tmp_path / "snapshot" / "imgpro.db-wal").stat().st_size > 0
+    for snapshot in (data_dir, tmp_path / "snapshot"):
+        next((snapshot / "blobs").glob("*/*/*")).unlink()
+        code, (missing, summary) = run_json(snapshot, READ_ONLY, "fsck")
+        assert (code, missing["kind"], summary["complete"]) == (1, "missing_file", True)
+        assert run_json(snapshot, READ_ONLY, "fsck", "--repair")[0] == 1
+    (tmp_path / "snapshot" / "imgpro.db-shm").unlink()
+    code, (summary,) = run_json(tmp_path / "snapshot", READ_ONLY, "fsck")
+    assert (code, summary["complete"]) == (1, False)

@@ -1,8 +1,8 @@
 """What every check gets, and what it tells: problems, each of a kind, and how far it has come."""
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -99,6 +99,8 @@ class Checkup:
     tell: Callable[[Problem], None]
     progress: Progress
     clock: Clock
+    read_only: bool = False
+    """Nothing can be written to the directory, so no server runs on it."""
     counted: Counted = field(default_factory=Counted)
 
     @cached_property
@@ -108,7 +110,15 @@ class Checkup:
 
     def write(self) -> AbstractContextManager[Tx]:
         """A write transaction. Short ones only: a running server waits meanwhile."""
-        return write_transaction(self.conn, self.clock)
+        return self._read() if self.read_only else write_transaction(self.conn, self.clock)
+
+    @contextmanager
+    def _read(self) -> Iterator[Tx]:
+        self.conn.execute("BEGIN")
+        try:
+            yield Tx(self.conn, self.clock.now())
+        finally:
+            self.conn.execute("ROLLBACK")
 
     def set_aside(self, path: Path) -> str | None:
         """Move something out of the way, to where nothing is ever removed by itself: what keeps it here, or None.

@@ -17,10 +17,11 @@ _OF_FILE_SYSTEM = "lost+found"
 
 @contextlib.contextmanager
 def hold_if_stopped(checkup: Checkup) -> Iterator[bool]:
-    """Keep servers from starting during the block. False, and nothing is held, when one runs, or may be running."""
+    """Keep servers from starting during the block. False, and nothing is held, when one runs, or may be running;
+    also for a snapshot, which may have been made while one ran."""
     with contextlib.ExitStack() as stack:
         try:
-            is_stopped = stack.enter_context(data_dir.hold_if_stopped(checkup.data_dir))
+            is_stopped = not checkup.read_only and stack.enter_context(data_dir.hold_if_stopped(checkup.data_dir))
         except OSError as error:
             tell_unreadable(checkup, checkup.data_dir / "lock", error)
             is_stopped = False

@@ -17,7 +17,9 @@ _FILES = (DATABASE_NAME, "lock", "running", RESERVE_NAME)
 
 def check_start(checkup: Checkup) -> None:
     """The directories and files of a server are what they should be, and can be written to. What is not there is made
-    at the start."""
+    at the start. Nothing is started on a snapshot."""
+    if checkup.read_only:
+        return
     checkup.progress.begin("Start")
     present = [path for name in _DIRECTORIES if not is_missing(path := checkup.data_dir / name)]
     usable = [path for path in present if _check_directory(checkup, path)]
