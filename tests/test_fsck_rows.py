@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from checking import check, execute, overwrite_a_page, repair, run_fsck, told, without_triggers
-from library import check_counts, connect, owner, picture
+from library import check_counts, connect, list_ids, owner, picture
 from shared import serve
 
 from imgpro_lite.cli.fsck import SALVAGE
@@ -49,6 +49,18 @@ def test_what_cannot_be_read_is_emptied_and_kept(data_dir: Path, ids: list[str],
     with connect(data_dir) as conn:
         shown = conn.execute(f"SELECT {column} FROM media WHERE id = ?", (ids[0],)).fetchone()
     assert shown == ({"tags": "[]", "metadata": "{}"}[column],)
+
+
+def test_a_list_that_failed_works_after_the_repair_beside_the_server(data_dir: Path, ids: list[str]) -> None:
+    with serve(data_dir) as api:
+        headers = owner(api)
+        without_triggers(data_dir, f"UPDATE media SET tags = '[' WHERE id = '{ids[1]}'")
+        assert api.client.get("/v1/media", headers=headers).status_code == 500
+        assert api.client.get(f"/v1/media/{ids[1]}", headers=headers).status_code == 500
+        check(data_dir, repair=True)
+        assert list_ids(api, headers) == ids[1::-1]
+        assert api.client.patch(f"/v1/media/{ids[1]}", headers=headers, json={"tags": "new"}).status_code == 200
+        assert list_ids(api, headers, tags="new") == [ids[1]]
 
 
 def test_an_image_of_an_unknown_format_is_removed_only_when_asked(data_dir: Path) -> None:
