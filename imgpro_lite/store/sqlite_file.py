@@ -251,7 +251,7 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        hint = "Restore it from a backup; nothing was changed."
+        hint = "Restore it from a backup, or do what `imgpro-lite fsck` says; nothing was changed."
         primary_code = error.sqlite_errorcode & 0xFF
         if primary_code in _LOCKED:
             hint = "Another program holds it; try again when that has ended."
