@@ -97,7 +97,8 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with OtherSite() as site, servers(tmp_path_factory.mktemp("place")) as start, open_browser() as browser:
         threading.Thread(target=site.serve_forever, daemon=True).start()
-        yield Place(start(), site, browser)
+        config = "[limits]\nanonymous_uploads_per_hour = 0\n"  # there are more attacks than that
+        yield Place(start(config=config), site, browser)
         site.shutdown()
 
 
