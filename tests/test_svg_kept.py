@@ -103,7 +103,7 @@ def test_a_fallback_takes_the_place_of_what_is_removed(shared: Api) -> None:
 def test_what_belongs_to_other_programs_is_left_away(shared: Api) -> None:
     """However their namespaces begin."""
     document = (
-        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:d="data-binding" xmlns:i="urn:x" width="9" height="9">'
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:d="data-binding" xmlns:i="of no form" width="9" height="9">'
         '<rect d:path="1" i:data-a="2" data-path="3" width="1"/></svg>'
     )
     served = shared.fetch(shared.upload(document.encode()).json()["src"]).text

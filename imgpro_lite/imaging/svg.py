@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from imgpro_lite.imaging import svg_filter
 from imgpro_lite.imaging.jobs import Refused
-from imgpro_lite.imaging.svg_names import SVG_NAMESPACE
+from imgpro_lite.imaging.svg_names import SEPARATOR, SVG_NAMESPACE
 
 _MAX_ELEMENTS = 50_000  # librsvg takes about 1 KB for each
 _MAX_DEPTH = 256  # librsvg and browsers recurse
@@ -89,14 +89,14 @@ class _Checker:
         self.elements = 0
         self.depth = 0
         self.attributes = 0
-        self.parser = expat.ParserCreate(encoding, namespace_separator=" ")
+        self.parser = expat.ParserCreate(encoding, namespace_separator=SEPARATOR)
         self.parser.StartElementHandler = self._start_element
         self.parser.EndElementHandler = self._end_element
         self.parser.XmlDeclHandler = self._declaration
         self.parser.StartDoctypeDeclHandler = self._doctype
 
     def _start_element(self, name: str, attributes: dict[str, str]) -> None:
-        namespace, _, local_name = name.rpartition(" ")
+        namespace, _, local_name = name.rpartition(SEPARATOR)
         if self.elements == 0 and (namespace, local_name) != (SVG_NAMESPACE, "svg"):
             raise Refused(f'The document is not an SVG: its first element must be svg with xmlns="{SVG_NAMESPACE}".')
         if namespace == _XINCLUDE_NAMESPACE:

@@ -11,11 +11,9 @@ from xml.sax.saxutils import escape, quoteattr
 from imgpro_lite.imaging import svg_names as names
 from imgpro_lite.imaging.svg_styles import StyleFilter, is_picture
 
-# Separates a namespace from a name. No XML document can hold it.
-_SEPARATOR = "\1"
 _HREF = "href"
-_XLINK_HREF = f"{names.XLINK_NAMESPACE}{_SEPARATOR}href"
-_XML = f"http://www.w3.org/XML/1998/namespace{_SEPARATOR}"
+_XLINK_HREF = f"{names.XLINK_NAMESPACE}{names.SEPARATOR}href"
+_XML = f"http://www.w3.org/XML/1998/namespace{names.SEPARATOR}"
 _XML_ATTRIBUTES = {f"{_XML}{name}": f"xml:{name}" for name in ("space", "lang")}
 _XML_ID = f"{_XML}id"
 # Attributes of anybody's own. All of the name is looked at: in front of it there may be a namespace, which is any text.
@@ -39,7 +37,7 @@ class _Rewriter:
         self._sheet: list[str] | None = None  # the text of the style element that is open
 
     def rewrite(self, document: bytes, encoding: str) -> bytes:
-        parser = expat.ParserCreate(encoding, namespace_separator=_SEPARATOR)
+        parser = expat.ParserCreate(encoding, namespace_separator=names.SEPARATOR)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -48,7 +46,7 @@ class _Rewriter:
         return "".join(self._out).encode()
 
     def _start(self, full_name: str, attributes: dict[str, str]) -> None:
-        namespace, _, name = full_name.rpartition(_SEPARATOR)
+        namespace, _, name = full_name.rpartition(names.SEPARATOR)
         if (
             self._skipped_depth
             or self._sheet is not None
