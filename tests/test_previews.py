@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 from conftest import Api, ApiFactory
@@ -131,11 +132,24 @@ def test_addresses_of_other_things_have_none(shared: Api) -> None:
     assert ask(shared, f"{media['url']}?size=s&format=webp#share").status_code == 200
 
 
-@pytest.mark.parametrize("format_", ["xml", "yaml", "JSON", "%00"])
-def test_only_json(shared: Api, format_: str) -> None:
+@pytest.mark.parametrize("name", ["Dawn", "</title>]]><x>&amp;\ufffe\uffff é 🎉"])
+def test_the_same_as_xml(shared: Api, name: str) -> None:
+    url = put(shared, picture(), name=name)["url"]
+    answer = ask(shared, url, format="xml")
+    assert answer.headers["content-type"] == "text/xml; charset=utf-8"
+    root = ElementTree.fromstring(answer.content)
+    assert root.tag == "oembed"
+    said = {field.tag: field.text for field in root}
+    expected = {key: str(value) for key, value in photo(shared, url, format="json").items()}
+    assert said == expected | {"title": name.replace("\ufffe\uffff", "")}
+
+
+@pytest.mark.parametrize("format_", ["yaml", "JSON", "%00"])
+def test_no_other_formats(shared: Api, format_: str) -> None:
     media = put(shared, picture())
     path = f"/oembed?url={quote(media['url'], safe='')}&format={format_}"
-    check_refusal(shared.client.get(path), 501, "not_implemented")
+    refused = check_refusal(shared.client.get(path), 422, "validation_error")
+    assert list(refused["errors"]) == ["format"]
 
 
 def test_with_a_path_prefix_and_hosts_of_their_own(start: ApiFactory) -> None:

@@ -267,6 +267,20 @@ def test_the_choice(shared: Api, query: str, ending: str, pixels: str) -> None:
     assert page.forms[0].method == "get"
 
 
+def test_a_download_is_saved_under_the_name_of_the_image(shared: Api) -> None:
+    media = put(shared, make_image("tiff", 400, 330), name="Dawn über.tiff")
+    page = open_page(shared, media, "?size=s&format=webp")
+    chosen, original = (one for one in page.links if "download" in one)
+    for address, ending in ((chosen, "webp"), (original, "tiff")):
+        saved = shared.client.get(address)
+        disposition = saved.headers["content-disposition"]
+        assert disposition == f"attachment; filename*=UTF-8''Dawn%20%C3%BCber.{ending}"
+        check_format(address, saved.content)
+        shown = shared.client.get(address.replace("?download", "").replace("&download", ""))
+        assert shown.headers["content-disposition"] == disposition.replace("attachment", "inline")
+        assert (shown.content, shown.headers["etag"]) == (saved.content, saved.headers["etag"])
+
+
 # ── images that nobody may see ──
 
 

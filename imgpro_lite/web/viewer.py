@@ -17,7 +17,7 @@ from imgpro_lite.web.conditions import is_match
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.presenters import page_url, picture_stem
 from imgpro_lite.web.requests import runtime
-from imgpro_lite.web.snippets import address, snippets
+from imgpro_lite.web.snippets import address, download_address, snippets
 
 # The same for every reason, so that nobody learns whether there is such an image (decision 30).
 NO_SUCH_IMAGE = "There is no image at this address. It may be private, or deleted, or its time is over."
@@ -75,7 +75,7 @@ def _context(request: Request, media: Media) -> dict[str, Any]:
         "full_url": address(stem, media.display, None),
         "screen_sizes": _screen_sizes(shown),
         "is_tall": _is_tall(shown),
-        "original_url": address(stem, media.format, None),
+        "original_url": download_address(stem, media.format, None),
         "format_labels": {one: _FORMAT_LABELS.get(one, one.upper()) for one in Format},
         "metadata": [(key, _text(value)) for key, value in media.metadata.items()],
         "preview": (still := preview(rt.settings.imaging, media)[0]),
@@ -96,7 +96,7 @@ def _sharing(request: Request, media: Media) -> dict[str, Any]:
     return {
         "stem": stem,
         "chosen": chosen,
-        "chosen_url": address(picture_stem(pages(request).src_base, media), chosen.format, chosen.size),
+        "chosen_url": download_address(picture_stem(pages(request).src_base, media), chosen.format, chosen.size),
         "sizes": [(one.size or "full", _SIZE_LABELS[one.size], one.size == chosen.size) for one in choices],
         "formats": [(one, _pixels(shown), one is chosen.format) for one, shown in on_offer.items()],
         "snippets": [(one, one.text(stem, chosen)) for one in snippets(media)],
