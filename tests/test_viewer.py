@@ -5,11 +5,13 @@ import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from html.parser import HTMLParser
+from pathlib import Path
 from typing import Any
 
 import pytest
+import pyvips
 from conftest import Api, ApiFactory
-from images import make_animation, make_dots_gif, make_image, make_svg, open_image
+from images import REAL_IMAGES, encode, make_animation, make_dots_gif, make_image, make_pixels, make_svg, open_image
 from library import picture, somebody
 from pages import OWN_URL, check_page
 from shared import serve
@@ -55,18 +57,25 @@ def check_pixels(api: Api, announced: list[Candidate]) -> None:
         got = api.client.get(one.address)
         assert got.status_code == 200, one
         check_format(one.address, got.content)
-        made = open_image(got.content)
+        made = open_image(got.content).autorot()  # as browsers show it
         assert one.width in (0, made.width), one
         assert one.height in (None, made.get_page_height()), one
 
 
 # ── the picture ──
 
-SIZES = ["?size=s", ""]
-# A picture, then what its page lets a browser choose from: media types with extensions and sizes.
+
+def turned(width: int, height: int) -> bytes:
+    """A JPEG that its EXIF orientation lays on its side."""
+    pixels = make_pixels(width, height)
+    pixels.set_type(pyvips.GValue.gint_type, "orientation", 6)
+    return encode(pixels, "jpeg")
+
+
+# A picture, and the formats that its page lets a browser choose from.
 PICTURES = {
     "photograph": (make_image("jpeg", 501, 371), ["avif", "webp", "jpeg"]),
-    "turned by EXIF": (make_image("jpeg", 330, 500, keep="none"), ["avif", "webp", "jpeg"]),
+    "turned by EXIF": (turned(330, 500), ["avif", "webp", "jpeg"]),
     "transparent": (make_image("png", 340, 350, alpha=True), ["avif", "webp", "png"]),
     "not a browser's": (make_image("tiff", 401, 333), ["avif", "webp", "jpeg"]),
     "animation": (make_animation("gif", 350, 330, 3), ["webp", "gif"]),
@@ -84,7 +93,7 @@ def test_every_picture_that_is_announced_is_there(shared: Api, name: str) -> Non
         only_full = extensions[-1] == "gif"  # as it was uploaded: a browser without WebP is hardly a phone's
         assert [one.rpartition("?")[2] for one in extensions] == (["gif"] if only_full else ["size=s", extensions[-1]])
     check_pixels(shared, page.shown())
-    check_pixels(shared, [Candidate(str(page.img["src"]), 0)])
+    check_pixels(shared, [Candidate(str(page.img["src"]), int(str(page.img["width"])), int(str(page.img["height"])))])
 
 
 def test_every_size_and_format_that_is_offered_is_there(shared: Api) -> None:
@@ -102,6 +111,17 @@ def test_what_a_format_cannot_hold_is_announced_smaller(shared: Api, width: int,
     assert widest["webp"] == widest["avif"] != width or height > width
     check_pixels(shared, page.offered())
     check_pixels(shared, page.shown())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(REAL_IMAGES.glob("*.*")), ids=lambda path: path.name)
+def test_what_is_announced_of_a_real_picture_is_there(shared: Api, path: Path) -> None:
+    answer = shared.upload(path.read_bytes())
+    if answer.status_code != 201:
+        pytest.skip("it is not taken")
+    page = open_page(shared, answer.json())
+    check_pixels(shared, page.shown())
+    check_pixels(shared, [one for one in page.offered() if ".svg" not in one.address])
 
 
 def test_a_drawing_is_shown_as_itself_and_offered_in_every_size(shared: Api) -> None:
