@@ -11,7 +11,7 @@ from images import make_animation, make_image, make_svg, open_image
 from library import picture, somebody
 from pages import OWN_URL
 from shared import serve
-from viewing import open_page
+from viewing import open_page, put
 from wire import check_refusal
 
 
@@ -19,11 +19,6 @@ from wire import check_refusal
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with serve(tmp_path_factory.mktemp("shared")) as api:
         yield api
-
-
-def put(api: Api, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> dict[str, Any]:
-    shown: dict[str, Any] = api.upload(content, headers, **fields).json()
-    return shown
 
 
 def ask(api: Api, url: str, **query: Any) -> Any:

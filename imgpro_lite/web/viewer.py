@@ -33,7 +33,7 @@ TALL_RATIO = 2.2
 TALL_WIDTH = "40rem"
 
 _SIZE_LABELS = {"s": "Small", "m": "Medium", "l": "Large", None: "Full"}
-_FORMAT_LABELS = {Format.JPEG: "JPEG", Format.WEBP: "WebP"}
+_FORMAT_LABELS = {one: one.upper() for one in Format} | {Format.WEBP: "WebP"}
 
 
 async def show_image(request: Request) -> Response:
@@ -77,7 +77,7 @@ def _context(request: Request, media: Media) -> dict[str, Any]:
         "screen_sizes": _screen_sizes(shown),
         "is_tall": _is_tall(shown),
         "original_url": download_address(stem, media.format, None),
-        "format_labels": {one: _FORMAT_LABELS.get(one, one.upper()) for one in Format},
+        "format_labels": _FORMAT_LABELS,
         "metadata": [(key, _text(value)) for key, value in media.metadata.items()],
         "preview": (still := previews(media, offered)[0]),
         "preview_url": address(picture_stem(rt.src_url, media), still.format, still.size),
