@@ -72,6 +72,7 @@ def test_a_page_tells_where_its_oembed_is(shared: Api) -> None:
         "url": media["src"] + "?size=l",
         "width": 1350,
         "height": 1080,
+        "cache_age": 86_400,
         "provider_name": OWN_URL.removeprefix("http://"),
         "provider_url": OWN_URL,
     }
@@ -93,6 +94,11 @@ def test_a_picture_fits_where_it_is_to_be_shown(shared: Api) -> None:
     for wrong in ("0", "-1", "1.5", "x", "9" * 30, "５"):
         refused = check_refusal(ask(shared, url, maxheight=wrong), 422, "validation_error")
         assert list(refused["errors"]) == ["maxheight"]
+
+
+def test_nobody_is_to_keep_it_for_longer_than_the_image(shared: Api) -> None:
+    url = put(shared, picture(), somebody(shared), ttl="2h")["url"]
+    assert photo(shared, url)["cache_age"] == 7200
 
 
 def test_only_pages_that_strangers_see_have_one(shared: Api) -> None:

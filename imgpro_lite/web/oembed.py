@@ -14,6 +14,7 @@ from imgpro_lite.models import Media
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.media import get_media
 from imgpro_lite.services.showing import Shown, offer, previews
+from imgpro_lite.web.cdn import max_age_seconds
 from imgpro_lite.web.presenters import picture_stem
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.responses import JsonAnswer
@@ -88,6 +89,7 @@ def _photo(rt: Runtime, media: Media, shown: Shown) -> dict[str, str | int]:
         "url": address(picture_stem(rt.src_url, media), shown.format, shown.size),
         "width": shown.width,
         "height": shown.height,
+        "cache_age": max_age_seconds(rt, media),
         "provider_name": urlsplit(rt.public_url).netloc,
         "provider_url": rt.public_url,
     }
