@@ -23,7 +23,6 @@
     ├── RateLimited           429 rate_limited
     ├── HeaderTooLarge        431 header_too_large
     ├── InternalError         500 internal_error
-    ├── NotImplementedHere    501 not_implemented      what a protocol has and this server does not
     ├── Overloaded            503 overloaded
     └── StorageFull           503 storage_full
 
@@ -270,13 +269,6 @@ class InternalError(ImgProError):
 
     def __init__(self) -> None:
         super().__init__("Something went wrong on the server. Please try again later.")
-
-
-class NotImplementedHere(ImgProError):
-    """A protocol that is spoken here allows it, but this server does not do it."""
-
-    code = "not_implemented"
-    status = 501
 
 
 class Overloaded(ImgProError):

@@ -42,7 +42,6 @@ CODES = {
     "storage_full": 503,
     "transform_failed": 422,
     "internal_error": 500,
-    "not_implemented": 501,
 }
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "BREW", "PROPFIND"]
 MEDIA_ID = "abcdefghijkl12"

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote
+from xml.etree import ElementTree
 
 import pytest
 from conftest import Api, ApiFactory
@@ -10,7 +11,7 @@ from images import make_animation, make_image, make_svg, open_image
 from library import picture, somebody
 from pages import OWN_URL
 from shared import serve
-from viewing import open_page
+from viewing import open_page, put
 from wire import check_refusal
 
 
@@ -18,11 +19,6 @@ from wire import check_refusal
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with serve(tmp_path_factory.mktemp("shared")) as api:
         yield api
-
-
-def put(api: Api, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> dict[str, Any]:
-    shown: dict[str, Any] = api.upload(content, headers, **fields).json()
-    return shown
 
 
 def ask(api: Api, url: str, **query: Any) -> Any:
@@ -76,6 +72,7 @@ def test_a_page_tells_where_its_oembed_is(shared: Api) -> None:
         "url": media["src"] + "?size=l",
         "width": 1350,
         "height": 1080,
+        "cache_age": 86_400,
         "provider_name": OWN_URL.removeprefix("http://"),
         "provider_url": OWN_URL,
     }
@@ -97,6 +94,11 @@ def test_a_picture_fits_where_it_is_to_be_shown(shared: Api) -> None:
     for wrong in ("0", "-1", "1.5", "x", "9" * 30, "５"):
         refused = check_refusal(ask(shared, url, maxheight=wrong), 422, "validation_error")
         assert list(refused["errors"]) == ["maxheight"]
+
+
+def test_nobody_is_to_keep_it_for_longer_than_the_image(shared: Api) -> None:
+    url = put(shared, picture(), somebody(shared), ttl="2h")["url"]
+    assert photo(shared, url)["cache_age"] == 7200
 
 
 def test_only_pages_that_strangers_see_have_one(shared: Api) -> None:
@@ -131,11 +133,24 @@ def test_addresses_of_other_things_have_none(shared: Api) -> None:
     assert ask(shared, f"{media['url']}?size=s&format=webp#share").status_code == 200
 
 
-@pytest.mark.parametrize("format_", ["xml", "yaml", "JSON", "%00"])
-def test_only_json(shared: Api, format_: str) -> None:
+@pytest.mark.parametrize("name", ["Dawn", "</title>]]><x>&amp;\ufffe\uffff é 🎉"])
+def test_the_same_as_xml(shared: Api, name: str) -> None:
+    url = put(shared, picture(), name=name)["url"]
+    answer = ask(shared, url, format="xml")
+    assert answer.headers["content-type"] == "text/xml; charset=utf-8"
+    root = ElementTree.fromstring(answer.content)
+    assert root.tag == "oembed"
+    said = {field.tag: field.text for field in root}
+    expected = {key: str(value) for key, value in photo(shared, url, format="json").items()}
+    assert said == expected | {"title": name.replace("\ufffe\uffff", "")}
+
+
+@pytest.mark.parametrize("format_", ["yaml", "JSON", "%00"])
+def test_no_other_formats(shared: Api, format_: str) -> None:
     media = put(shared, picture())
     path = f"/oembed?url={quote(media['url'], safe='')}&format={format_}"
-    check_refusal(shared.client.get(path), 501, "not_implemented")
+    refused = check_refusal(shared.client.get(path), 422, "validation_error")
+    assert list(refused["errors"]) == ["format"]
 
 
 def test_with_a_path_prefix_and_hosts_of_their_own(start: ApiFactory) -> None:

@@ -32,6 +32,11 @@ def address(stem: str, target: Format, size: str | None) -> str:
     return f"{stem}.{target}?size={size}" if size else f"{stem}.{target}"
 
 
+def download_address(stem: str, target: Format, size: str | None) -> str:
+    """The same, for a browser to save under the image's name instead of showing it, whatever host it is on."""
+    return f"{address(stem, target, size)}{'&' if size else '?'}download"
+
+
 def snippets(media: Media) -> list[Snippet]:
     """Every notation for an image. Its name is whatever a stranger typed, so it is escaped as each notation has it."""
     alt = _MARKDOWN.sub(r"\\\g<0>", media.name)

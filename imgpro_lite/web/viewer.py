@@ -10,14 +10,15 @@ from starlette.responses import Response
 
 from imgpro_lite.errors import NotFound
 from imgpro_lite.formats import Format, parse_extension
-from imgpro_lite.models import Caller, Media
+from imgpro_lite.models import Ability, Caller, Media
 from imgpro_lite.services.media import get_media
-from imgpro_lite.services.showing import Picture, Shown, offered, picture, preview
+from imgpro_lite.services.showing import Offer, Picture, Shown, offer, picture, previews
 from imgpro_lite.web.conditions import is_match
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.presenters import page_url, picture_stem
 from imgpro_lite.web.requests import runtime
-from imgpro_lite.web.snippets import address, snippets
+from imgpro_lite.web.session import get_visit
+from imgpro_lite.web.snippets import address, download_address, snippets
 
 # The same for every reason, so that nobody learns whether there is such an image (decision 30).
 NO_SUCH_IMAGE = "There is no image at this address. It may be private, or deleted, or its time is over."
@@ -33,37 +34,42 @@ TALL_RATIO = 2.2
 TALL_WIDTH = "40rem"
 
 _SIZE_LABELS = {"s": "Small", "m": "Medium", "l": "Large", None: "Full"}
-_FORMAT_LABELS = {Format.JPEG: "JPEG", Format.WEBP: "WebP"}
+_FORMAT_LABELS = {one: one.upper() for one in Format} | {Format.WEBP: "WebP"}
 
 
 async def show_image(request: Request) -> Response:
     """GET /{media_id}"""
-    rt, visitor = runtime(request), _visitor(request)
+    rt, visitor = runtime(request), await _visitor(request)
     try:
         media = await get_media(rt, visitor, request.path_params["media_id"])
     except NotFound:
         raise NotFound(NO_SUCH_IMAGE) from None
     found = pages(request)
     html = found.render("viewer.html", _context(request, media))
+    policy = {"script-src": "'self'", **found.picture_policy}
+    if not media.public:  # for its owner alone, and not even for the browser's next user
+        return PageAnswer(html, policy=policy)
     etag = hashlib.sha256(html.encode()).hexdigest()[:32]
     is_known = is_match(request.headers.get("if-none-match", ""), etag)
     return PageAnswer(
         "" if is_known else html,
         304 if is_known else 200,
         headers={"ETag": f'"{etag}"'},
-        policy={"script-src": "'self'", **found.picture_policy},
+        policy=policy,
         cache_control=CACHE_CONTROL,
     )
 
 
-def _visitor(request: Request) -> Caller | None:
-    """Who looks at the page: nobody can sign in yet, so it is always a stranger."""
-    return None
+async def _visitor(request: Request) -> Caller | None:
+    """Who is signed in and may see private images of the team; None for everybody else."""
+    visit = await get_visit(request)
+    return visit.caller if visit.can(Ability.READ) else None
 
 
 def _context(request: Request, media: Media) -> dict[str, Any]:
     rt = runtime(request)
-    shown, stem = picture(rt.settings.imaging, media), picture_stem(pages(request).src_base, media)
+    offered = offer(rt.settings.imaging, media)
+    shown, stem = picture(media, offered), picture_stem(pages(request).src_base, media)
     return {
         "media": media,
         "now": rt.clock.now(),
@@ -75,30 +81,28 @@ def _context(request: Request, media: Media) -> dict[str, Any]:
         "full_url": address(stem, media.display, None),
         "screen_sizes": _screen_sizes(shown),
         "is_tall": _is_tall(shown),
-        "original_url": address(stem, media.format, None),
-        "format_labels": {one: _FORMAT_LABELS.get(one, one.upper()) for one in Format},
+        "original_url": download_address(stem, media.format, None),
+        "format_labels": _FORMAT_LABELS,
         "metadata": [(key, _text(value)) for key, value in media.metadata.items()],
-        "preview": (still := preview(rt.settings.imaging, media)[0]),
+        "preview": (still := previews(media, offered)[0]),
         "preview_url": address(picture_stem(rt.src_url, media), still.format, still.size),
-        **_sharing(request, media),
+        **_sharing(request, media, offered),
     }
 
 
-def _sharing(request: Request, media: Media) -> dict[str, Any]:
+def _sharing(request: Request, media: Media, offered: Offer) -> dict[str, Any]:
     """The sizes and formats on offer, which of them is chosen, and its address in every notation."""
-    rt = runtime(request)
-    on_offer = offered(rt.settings.imaging, media)
     target = parse_extension(request.query_params.get("format", ""))
-    choices = on_offer.get(target or media.display, on_offer[media.display])
+    choices = offered.get(target or media.display, offered[media.display])
     wanted = request.query_params.get("size")
     chosen = next((one for one in choices if one.size == wanted), choices[-1])
-    stem = picture_stem(rt.src_url, media)
+    stem = picture_stem(runtime(request).src_url, media)
     return {
         "stem": stem,
         "chosen": chosen,
-        "chosen_url": address(picture_stem(pages(request).src_base, media), chosen.format, chosen.size),
+        "chosen_url": download_address(picture_stem(pages(request).src_base, media), chosen.format, chosen.size),
         "sizes": [(one.size or "full", _SIZE_LABELS[one.size], one.size == chosen.size) for one in choices],
-        "formats": [(one, _pixels(shown), one is chosen.format) for one, shown in on_offer.items()],
+        "formats": [(one, _pixels(shown), one is chosen.format) for one, shown in offered.items()],
         "snippets": [(one, one.text(stem, chosen)) for one in snippets(media)],
     }
 

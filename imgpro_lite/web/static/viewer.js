@@ -42,7 +42,7 @@ function showChoice() {
     const after = field.dataset.after.replace("{w}", width).replace("{h}", height);
     field.value = field.dataset.before + address + after;
   }
-  download.search = query;
+  download.search = query ? `${query}&download` : "?download";
   download.pathname = download.pathname.replace(/[^.]+$/, format.value);
   download.lastElementChild.textContent = `${width} × ${height} ${format.nextElementSibling.textContent}`;
 }
