@@ -22,6 +22,7 @@ _TITLES = {
     403: "Not allowed",
     404: "Not found",
     405: "Not possible here",
+    422: "That did not work",
     429: "Please wait a little",
 }
 _TITLE_OF_OTHERS = "Something went wrong"

@@ -35,6 +35,14 @@ if (more) {
   atTheEnd.observe(more);
 }
 
+// The upload box tells of each image that it has stored.
+document.addEventListener("imgpro:uploaded", (event) => {
+  const { namespace, tags } = gallery.dataset;
+  if (namespace || tags || tileOf(event.detail.id)) return;
+  document.querySelector(".empty")?.remove();
+  gallery.prepend(makeTile(event.detail));
+});
+
 function nextPage() {
   const { namespace, tags, tagMode, cursor } = gallery.dataset;
   const query = { namespace, tags, tag_mode: tagMode, cursor };

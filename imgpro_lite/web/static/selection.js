@@ -6,7 +6,7 @@ const MAX_BATCH_IMAGES = 100; // of one request to the API
 let lastPicked = null;
 
 gallery.addEventListener("click", (event) => {
-  if (!event.target.matches(".pick input")) return;
+  if (!event.target.matches(".choose input")) return;
   if (event.shiftKey && lastPicked) pickBetween(lastPicked, event.target);
   lastPicked = event.target;
   showSelection();
@@ -31,11 +31,11 @@ document.getElementById("delete-selected").addEventListener("click", async () =>
 });
 
 function boxes() {
-  return [...gallery.querySelectorAll(".pick input")];
+  return [...gallery.querySelectorAll(".choose input")];
 }
 
 function pickedTiles() {
-  return [...gallery.querySelectorAll(".tile:has(.pick input:checked)")];
+  return [...gallery.querySelectorAll(".tile:has(.choose input:checked)")];
 }
 
 function pickBetween(one, other) {

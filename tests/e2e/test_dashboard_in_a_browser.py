@@ -1,0 +1,302 @@
+"""The dashboard in a real browser: signing in by mail, scrolling, choosing, changing, and that nothing else happens."""
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from email import message_from_bytes, policy
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import pytest
+from browser import Browser, find_browser, open_browser
+from commands import make_key
+from images import make_image
+from library import add_rows
+from mailing import body
+from running import Running, servers, until
+from test_pages_in_a_browser import LOWEST_CONTRAST, SMALLEST_TARGET_PX, SMALLEST_TEXT_CONTRAST
+
+pytestmark = pytest.mark.skipif(
+    sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
+)
+
+EMAIL = "ops@example.com"
+SHIFT = 8  # of the keys that are held (Input.dispatchKeyEvent)
+HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
+TARGETS = "[...document.querySelectorAll('button, fieldset label, .choose, nav a, input[type=text]')]"
+# What assistive technology would have no name for.
+NAMELESS = """
+[...document.querySelectorAll("input:not([type=hidden]), button, a[href], progress, dialog, nav")].filter((one) => !(
+  one.ariaLabel || one.labels?.length || one.textContent.trim() || one.getAttribute("aria-labelledby")
+)).map((one) => one.outerHTML)
+"""
+
+
+@dataclass
+class Site:
+    """A server with a team on it, and the browser of its owner."""
+
+    server: Running
+    browser: Browser
+    key: str
+
+    @property
+    def url(self) -> str:
+        """As cookies and policies know it: by its name."""
+        return f"http://localhost:{self.server.port}"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {"Authorization": f"Bearer {self.key}"}
+
+    def open(self, path: str) -> None:
+        self.browser.goto(self.url + path)
+
+    def api(self, method: str, path: str, **options: Any) -> Any:
+        url = f"{self.server.url}/v1{path}"
+        return httpx2.request(method, url, headers=self.headers, trust_env=False, **options).json()
+
+    def add(self, number: int, **fields: str) -> str:
+        """Upload a picture: its id."""
+        picture = make_image("png", 40 + number, 30)
+        answer = self.server.upload(picture, headers=self.headers, data={"name": f"picture {number}", **fields})
+        return str(answer.json()["id"])
+
+    def count(self, selector: str) -> int:
+        return int(self.browser.run(f"document.querySelectorAll({json.dumps(selector)}).length"))
+
+    def told(self) -> str:
+        return str(self.browser.run("document.getElementById('status').textContent"))
+
+    def wait_until_told(self, text: str) -> None:
+        until(lambda: text in self.told())
+
+    def mouse(self, selector: str, *, shift: bool = False) -> None:
+        """Click the middle of an element, as a hand does."""
+        place = f"document.querySelector({json.dumps(selector)})"
+        self.browser.run(f"{place}.scrollIntoView({{block: 'center'}})")
+        middle = "(box) => [box.x + box.width / 2, box.y + box.height / 2]"
+        x, y = self.browser.run(f"({middle})({place}.getBoundingClientRect())")
+        for kind in ("mousePressed", "mouseReleased"):
+            about = {"x": x, "y": y, "button": "left", "clickCount": 1, "modifiers": SHIFT if shift else 0}
+            self.browser.call("Input.dispatchMouseEvent", type=kind, **about)
+
+    def press(self, key: str, code: int, text: str = "", *, shift: bool = False) -> None:
+        for kind in ("keyDown", "keyUp"):
+            self.browser.call(
+                "Input.dispatchKeyEvent",
+                type=kind,
+                key=key,
+                code=key if text != " " else "Space",
+                windowsVirtualKeyCode=code,
+                modifiers=SHIFT if shift else 0,
+                **({"text": text} if text and kind == "keyDown" else {}),
+            )
+
+    def fill(self, selector: str, value: str) -> None:
+        self.browser.run(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(value)}")
+
+    def faults(self) -> list[Any]:
+        """What the browser complains of, what scripts failed at, and whom they asked but this server."""
+        broken = [one["params"] for one in self.browser.events if one.get("method") == "Runtime.exceptionThrown"]
+        # Chromium draws its own controls from data: addresses.
+        foreign = [url for _, url, _ in self.browser.requests() if not url.startswith((self.url, "data:"))]
+        return [*self.browser.complaints(), *broken, *foreign]
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    directory: Path = tmp_path_factory.mktemp("site")
+    with servers(directory) as start, open_browser() as browser:
+        server = start()
+        made = make_owner(server)
+        shown = Site(server, browser, made)
+        for number in range(5):
+            shown.add(number, tags="old", **({"author": "Jane"} if number == 4 else {}))
+        sign_in_by_mail(shown)
+        yield shown
+
+
+def make_owner(server: Running) -> str:
+    """A key of a verified team that was made by the operator."""
+    return str(make_key(server.data_dir, "--verified", email=EMAIL)["key"])
+
+
+def sign_in_by_mail(site: Site) -> None:
+    """As people do it: ask for the link, find it in the mail, press the button."""
+    site.open("/dashboard")
+    assert "/dashboard/sign-in" in site.browser.run("location.href")
+    site.fill("#email", EMAIL)
+    site.browser.click("form:has(#email) button")
+    (path,) = until(lambda: list((site.server.data_dir / "outbox").glob("*.eml")))
+    text = body(message_from_bytes(path.read_bytes(), policy=policy.default))  # type: ignore[arg-type]
+    (link,) = [word for word in text.split() if "/sign-in/link?t=" in word]
+    site.browser.goto(link)
+    site.browser.click("main button")
+    assert site.browser.run("document.querySelector('h1').textContent") == "Images"
+    assert site.browser.run("document.cookie") == ""  # no script reads it
+    assert site.faults() == []
+
+
+def test_every_page_on_every_screen(site: Site) -> None:
+    long = site.add(90, name="long" * 60, public="false")
+    for width_px in (320, 1280):
+        for dark in (False, True):
+            site.browser.show(width_px=width_px, dark=dark)
+            for path in ("/dashboard", "/dashboard?tags=nothing", "/dashboard/keys", "/dashboard/settings"):
+                site.open(path)
+                if path == "/dashboard":
+                    site.mouse(".choose input")
+                assert site.browser.run("document.documentElement.scrollWidth") == width_px, path
+                contrast, text = site.browser.run(LOWEST_CONTRAST)
+                assert contrast >= SMALLEST_TEXT_CONTRAST, (path, text, dark)
+                heights = f"{TARGETS}.map(one => one.getBoundingClientRect().height).filter(Boolean)"
+                assert min(site.browser.run(heights)) >= SMALLEST_TARGET_PX, path
+                assert site.browser.run(NAMELESS) == []
+                assert site.faults() == []
+    site.api("DELETE", f"/media/{long}")
+
+
+def test_choosing_with_mouse_and_keyboard(site: Site) -> None:
+    site.open("/dashboard")
+    boxes = [f".tile:nth-child({number}) .choose input" for number in range(1, 6)]
+    site.mouse(boxes[0])
+    site.mouse(boxes[2], shift=True)
+    assert site.count(".choose input:checked") == 3
+    assert site.browser.run("document.getElementById('selected').textContent") == "3 images selected"
+    site.press("Escape", 27)
+    assert site.count(".choose input:checked") == 0
+    assert site.browser.run("document.getElementById('selection').hidden")
+    site.browser.run(f"document.querySelector('{boxes[1]}').focus()")
+    site.press(" ", 32, " ")
+    site.press("Tab", 9)
+    site.press("Tab", 9)
+    site.press("Tab", 9)
+    site.press("Tab", 9)
+    site.press(" ", 32, " ", shift=True)
+    assert site.browser.run(f"[...document.querySelectorAll('{', '.join(boxes)}')].map(one => one.checked)") == [
+        *(False, True, True, True, False)
+    ]
+
+
+def test_many_at_once(site: Site) -> None:
+    site.open("/dashboard")
+    ids = site.browser.run("[...document.querySelectorAll('.tile')].slice(0, 2).map(one => one.dataset.id)")
+    for number in (1, 2):
+        site.mouse(f".tile:nth-child({number}) .choose input")
+    site.fill("#batch-tags", "new")
+    site.mouse("[data-change=tags] button[value=add]")
+    site.wait_until_told("2 images changed")
+    site.mouse("[data-change=public] button[value=false]")
+    until(lambda: site.count(".badge:not([hidden])") == 2)
+    site.fill("#batch-namespace", "No Namespace")
+    site.mouse("[data-change=namespace] button")
+    site.wait_until_told("must be 2 to 64 lowercase letters")
+    site.fill("#batch-namespace", "moved")
+    site.mouse("[data-change=namespace] button")
+    site.wait_until_told("2 images changed")
+    for media_id in ids:
+        shown = site.api("GET", f"/media/{media_id}")
+        assert (shown["tags"], shown["namespace"], shown["public"]) == (["old", "new"], "moved", False)
+    site.open("/dashboard?namespace=moved&tags=new")
+    assert site.count("#gallery .tile") == 2
+    site.mouse("#select-all")
+    site.mouse("[data-change=public] button[value=true]")
+    site.wait_until_told("2 images changed")
+
+
+def test_deleting_asks_first(site: Site) -> None:
+    gone = site.add(50)
+    site.open("/dashboard")
+    site.mouse(f"[data-id='{gone}'] .choose input")
+    site.mouse("#delete-selected")
+    assert site.browser.run("document.activeElement.textContent") == "Keep"
+    site.press("Escape", 27)
+    until(lambda: site.count("dialog[open]") == 0)
+    assert site.api("GET", f"/media/{gone}")["id"] == gone
+    site.mouse("#delete-selected")
+    until(lambda: site.count("#confirm[open]"))
+    site.mouse("#confirm button[value=delete]")
+    site.wait_until_told("1 image deleted")
+    assert site.count(f"[data-id='{gone}']") == 0
+    assert site.api("GET", f"/media/{gone}")["error"] == "not_found"
+
+
+def test_editing_one(site: Site) -> None:
+    edited = site.add(60, author="Jane", name=HOSTILE, camera=HOSTILE)
+    site.open("/dashboard")
+    site.mouse(f"[data-id='{edited}'] img")
+    until(lambda: site.count("#editor[open]"))
+    assert site.browser.run("document.querySelector('#editor h2').textContent") == HOSTILE
+    until(lambda: site.browser.run("document.querySelector('#editor img').naturalWidth") == 100)
+    site.fill("#edit-name", "Renamed")
+    site.fill("#edit-tags", "one, Two")
+    site.fill("#edit-date", "2024-05-06T07:08:09")
+    site.fill("#edit-namespace", "No")
+    site.browser.run("document.querySelector('#editor [name=public]').click()")
+    site.fill(".metadata li:first-child .value", "Joan")
+    site.browser.run("document.querySelector('.metadata li:nth-child(2) button').click()")
+    site.mouse("#add-detail")
+    site.browser.run("document.activeElement.value = 'place'")
+    site.fill(".metadata li:last-child .value", "Hamburg")
+    site.mouse("#editor button[value=save]")
+    until(lambda: "lowercase" in site.browser.run("document.getElementById('problem-namespace').textContent"))
+    assert site.browser.run("document.activeElement.id") == "edit-namespace"
+    site.fill("#edit-namespace", "sea")
+    site.mouse("#editor button[value=save]")
+    until(lambda: site.count("#editor[open]") == 0)
+    shown = site.api("GET", f"/media/{edited}")
+    assert (shown["name"], shown["tags"]) == ("Renamed", ["one", "two"])
+    assert (shown["namespace"], shown["public"]) == ("sea", False)
+    seconds = site.browser.run("Date.parse('2024-05-06T07:08:09') / 1000")
+    assert (shown["date"], shown["author"], shown["place"], "camera" in shown) == (seconds, "Joan", "Hamburg", False)
+    assert site.browser.run(f"document.querySelector('[data-id=\"{edited}\"] .name').textContent") == "Renamed"
+    assert site.faults() == [text for text in site.faults() if "422" in str(text)]
+    site.open(f"/{edited}")  # private, and still a page for its owner
+    assert site.browser.run("document.querySelector('h1').textContent") == "Renamed"
+    site.api("DELETE", f"/media/{edited}")
+
+
+def test_scrolling_on_and_on(site: Site) -> None:
+    digest = hashlib.sha256(make_image("png", 40, 30)).digest()  # of the first picture, so that they have a file
+    add_rows(site.server.data_dir, site.headers, 120, namespace="many", sha256=digest)
+    site.open("/dashboard?namespace=many")
+    assert site.count("#gallery .tile") >= 50
+    deadline = time.monotonic() + 30
+    while site.count("#more"):
+        site.browser.run("scrollTo(0, document.body.scrollHeight)")
+        assert time.monotonic() < deadline
+    assert site.count("#gallery .tile") == 120
+    ids = site.browser.run("[...document.querySelectorAll('#gallery .tile')].map(one => one.dataset.id)")
+    assert len(set(ids)) == 120
+    site.browser.goto("about:blank")  # so that no picture is still on its way
+    site.api("DELETE", "/media/batch", params={"namespace": "many"})
+
+
+def test_what_strangers_typed_does_nothing(site: Site) -> None:
+    added = site.add(70, name=HOSTILE, tags="<script>document.title=3</script>", note=HOSTILE)
+    for path in ("/dashboard", "/dashboard?tags=%3Cscript%3Edocument.title%3D3%3C%2Fscript%3E", f"/{added}"):
+        site.open(path)
+        assert site.faults() == []
+        assert site.browser.run("document.title") not in {"1", "2", "3"}
+        assert site.browser.run("document.querySelectorAll('script:not([src]), [onerror]').length") == 0
+    site.api("DELETE", f"/media/{added}")
+
+
+def test_a_session_that_has_ended_is_told(site: Site) -> None:
+    site.open("/dashboard")
+    page = "location.href"
+    site.browser.call("Network.clearBrowserCookies")
+    site.mouse(".tile img")
+    site.wait_until_told("You are not signed in any more.")
+    assert site.browser.run(page) == f"{site.url}/dashboard"
+    site.open("/dashboard")
+    site.fill("#key", site.key)
+    site.browser.click("form:has(#key) button")
+    assert site.browser.run(page) == f"{site.url}/dashboard"
+    site.browser.click("nav form button")
+    assert "/dashboard/sign-in" in site.browser.run(page)

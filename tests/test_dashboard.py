@@ -1,0 +1,172 @@
+"""The gallery as it comes from the server, which is all that is needed to read it; scripts are tested in a browser."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from commands import authorization
+from conftest import Api
+from library import add, add_rows, new_email
+from shared import serve
+from signing_in import Browser, Shown, signed_in
+from viewing import ImagePage
+
+HOSTILE = "\"><script>alert(1)</script>{{7*7}}'</title>"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
+    with serve(tmp_path_factory.mktemp("shared")) as api:
+        yield api
+
+
+def tiles(page: Shown) -> list[str]:
+    """The ids of the images on a page, in order. The last one is empty: the script's pattern."""
+    found = [str(values.get("data-id")) for tag, values in page.tags if tag == "li" and values.get("class") == "tile"]
+    assert found.pop() == ""
+    return found
+
+
+def more(page: Shown) -> str | None:
+    """Where the next page is."""
+    return next((str(link["href"]) for link in page.attributes("a") if link.get("id") == "more"), None)
+
+
+def test_an_empty_gallery(shared: Api) -> None:
+    browser, _ = signed_in(shared, email=new_email())
+    page = browser.open("/dashboard")
+    assert (page.heading, tiles(page), more(page)) == ("Images", [], None)
+    assert "There are no images yet." in page.text
+
+
+def test_every_page_of_a_long_gallery(shared: Api) -> None:
+    """Without scripts, by its links: each image once, the newest first, as the API lists them."""
+    browser, key = signed_in(shared, email=new_email())
+    ids = add_rows(shared.data_dir, authorization(key), 120)
+    seen, path = [], "/dashboard"
+    for count in (50, 50, 20):
+        page = browser.open(path)
+        assert len(tiles(page)) == count
+        seen += tiles(page)
+        path = more(page) or ""
+    assert path == ""
+    assert sorted(seen) == sorted(ids)
+    listed = browser.ask_api("GET", "/v1/media?limit=100").json()["items"]
+    assert [item["id"] for item in listed] == seen[:100]
+
+
+def test_a_script_goes_on_where_the_page_ends(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    add_rows(shared.data_dir, authorization(key), 60, tags='["a"]', namespace="ns")
+    page = browser.open("/dashboard?namespace=ns&tags=a,b&tag_mode=any")
+    (grid,) = [values for values in page.attributes("ul") if values.get("id") == "gallery"]
+    wanted = {name: str(grid[f"data-{name.replace('_', '-')}"]) for name in ("namespace", "tags", "tag_mode", "cursor")}
+    answer = browser.ask_api("GET", "/v1/media", params=wanted).json()
+    assert (len(answer["items"]), answer["has_more"]) == (10, False)
+    assert not set(tiles(page)) & {item["id"] for item in answer["items"]}
+
+
+def test_filters(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    headers = authorization(key)
+    first = add(shared, headers, tags="red,blue", namespace="one")["id"]
+    second = add(shared, headers, tags="red", namespace="two")["id"]
+    third = add(shared, headers)["id"]
+    for query in ("", "?namespace=&tags=&tag_mode=all"):  # as an empty form sends it
+        page = browser.open(f"/dashboard{query}")
+        assert (tiles(page), "Show all" in page.text) == ([third, second, first], False)
+    for query, expected in {
+        "?namespace=one": [first],
+        "?tags=red": [second, first],
+        "?tags=red,blue": [first],
+        "?tags=red,blue&tag_mode=any": [second, first],
+        "?tags=red&namespace=two": [second],
+        "?tags=green": [],
+    }.items():
+        page = browser.open(f"/dashboard{query}")
+        assert tiles(page) == expected, query
+        assert ("No image of yours is like that." in page.text) == (not expected)
+        assert "Show all" in page.text
+    assert [values["value"] for values in page.attributes("option")] == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    "query", ["namespace=A", "tags=" + "x" * 51, "tag_mode=some", "cursor=x", "tags=1,2,3,4,5,6,7,8,9,10,11"]
+)
+def test_what_cannot_be_filtered_by(shared: Api, query: str) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    add(shared, authorization(key))
+    page = browser.open(f"/dashboard?{query}", 422)
+    assert tiles(page) == []
+    assert "Show all" in page.text
+
+
+def test_only_what_is_ones_own(shared: Api) -> None:
+    browser, _ = signed_in(shared, email=new_email())
+    _, other = signed_in(shared, email=new_email())
+    add(shared, authorization(other))
+    assert tiles(browser.open("/dashboard")) == []
+
+
+def test_usage(shared: Api) -> None:
+    browser, key = signed_in(shared, "--plan", "free", email=new_email())
+    add(shared, authorization(key))
+    page = browser.open("/dashboard")
+    assert "1 of 100 uploads this month" in page.text
+    assert "of 5 GB storage" in page.text
+    assert "Plan Free. Uploads count anew from 1 December 2023." in page.text
+    (upgrade,) = [link for link in page.links if "/upgrade/pro?t=" in link]
+    assert browser.get(upgrade).status_code == 200
+    uploads, storage = page.attributes("progress")
+    assert (uploads["value"], uploads["max"], storage["max"]) == ("1", "100", str(5 * 1024**3))
+    owner, _ = signed_in(shared, email=new_email())
+    assert not owner.open("/dashboard").attributes("progress")  # of the plan without limits
+
+
+def test_an_address_that_is_not_confirmed(shared: Api) -> None:
+    headers = shared.new_key(new_email())
+    page = Browser.at(shared).sign_in(headers["Authorization"].removeprefix("Bearer ")).open("/dashboard")
+    assert "images are kept for 30 days" in page.text
+    assert [link for link in page.links if "/verify/resend?t=" in link]
+
+
+def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
+    reader, _ = signed_in(shared, "--read-only", email=new_email())
+    page = reader.open("/dashboard")
+    assert {str(one["src"]).split("/")[-1].split(".")[0] for one in page.attributes("script")} == {"api", "gallery"}
+    assert "Make private" not in page.text
+    assert "Make the key" not in reader.open("/dashboard/keys").text
+
+
+def test_what_strangers_typed_is_only_shown(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    add(shared, authorization(key), name=HOSTILE, tags=HOSTILE[:50].replace(",", ""))
+    for path in ("/dashboard", "/dashboard?tags=" + "%22%3E%3Cscript%3E", "/dashboard?namespace=%22%3E%3Cscript%3E"):
+        shown = browser.get(path).text
+        assert "<script>" not in shown
+        assert "{{7*7}}" in shown or "tags" in path or "namespace" in path
+
+
+# ── the page of a private image ──
+
+
+def test_the_team_sees_its_private_images(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    stranger, _ = signed_in(shared, email=new_email())
+    path = "/" + add(shared, authorization(key), public="false", name="Mine")["id"]
+    answer = browser.get(path)
+    assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
+    assert "etag" not in answer.headers
+    assert "<bdi>Mine</bdi>" in answer.text
+    for other in (stranger, Browser.at(shared)):
+        assert other.get(path).status_code == 404
+    browser.submit(browser.open("/dashboard"), "/dashboard/sign-out")
+    assert browser.get(path).status_code == 404
+
+
+def test_the_page_of_a_public_image_is_the_same_for_everybody(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    path = "/" + add(shared, authorization(key))["id"]
+    answers: list[Any] = [browser.get(path), Browser.at(shared).get(path)]
+    assert [ImagePage(one).heading for one in answers] == ["photo.jpg"] * 2
+    assert answers[0].text == answers[1].text
