@@ -65,7 +65,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield api
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def owner(shared: Api) -> Owner:
     browser, key = signed_in(shared, email=new_email())
     return Owner(
@@ -215,7 +215,7 @@ def test_forgotten_secrets_end_every_session(start: ApiFactory) -> None:
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin", None])
 def test_forms_of_other_sites(owner: Owner, path: str, site: str | None) -> None:
     """A browser would send no cookie with them; one that does gets no further. With ours, the site decides."""
-    before, headers = everything(owner.api), {"Sec-Fetch-Site": site} if site else {}
+    headers = {"Sec-Fetch-Site": site} if site else {}
     stranger, _ = signed_in(owner.api, email=new_email())
     before = everything(owner.api)
     tokens = ["", "x", owner.cookie, stranger.open("/dashboard/keys").csrf]

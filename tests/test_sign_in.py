@@ -23,6 +23,12 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
         yield api
 
 
+@pytest.fixture(scope="module")
+def key(shared: Api) -> dict[str, str]:
+    """A key that stays."""
+    return make_key(shared.data_dir, "--verified", email=new_email())
+
+
 def mailed_links(api: Api, email: str) -> list[str]:
     """The links to sign in that an address was mailed, as paths, oldest first."""
     bodies = [body(mail) for mail in read_outbox(api) if mail["To"] == email and "Sign in" in mail["Subject"]]
@@ -37,8 +43,7 @@ def ask_for_link(api: Api, email: str) -> Shown:
 # ── with a key ──
 
 
-def test_a_key_signs_in(shared: Api) -> None:
-    key = make_key(shared.data_dir, "--verified", email=new_email())
+def test_a_key_signs_in(shared: Api, key: dict[str, str]) -> None:
     browser = Browser.at(shared)
     assert not browser.is_signed_in
     answer = browser.submit(browser.open(SIGN_IN), SIGN_IN, key=f"  {key['key']}\n")
@@ -48,10 +53,10 @@ def test_a_key_signs_in(shared: Api) -> None:
     assert key["key"] not in browser.get("/dashboard").text
 
 
-@pytest.mark.parametrize("key", ["", "img_live_" + "x" * 32, "Bearer x", "é", "\x00", "x" * 3000])
-def test_a_key_that_does_not_work(shared: Api, key: str) -> None:
+@pytest.mark.parametrize("text", ["", "img_live_" + "x" * 32, "Bearer x", "é", "\x00", "x" * 3000])
+def test_a_key_that_does_not_work(shared: Api, text: str) -> None:
     browser = Browser.at(shared)
-    page = Shown(browser.submit(browser.open(SIGN_IN), SIGN_IN, key=key), 422)
+    page = Shown(browser.submit(browser.open(SIGN_IN), SIGN_IN, key=text), 422)
     assert "This key does not work here." in page.text
     assert not browser.is_signed_in
 
@@ -70,8 +75,7 @@ def test_the_cookie(shared: Api, start: ApiFactory) -> None:
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/dashboard/keys", "/dashboard?tags=a%2Cb&tag_mode=any"])
-def test_back_to_where_it_began(shared: Api, path: str) -> None:
-    key = make_key(shared.data_dir, "--verified", email=new_email())
+def test_back_to_where_it_began(shared: Api, key: dict[str, str], path: str) -> None:
     browser = Browser.at(shared)
     there = browser.get(path)
     assert there.status_code == 303
@@ -87,16 +91,13 @@ def test_back_to_where_it_began(shared: Api, path: str) -> None:
         *("/dashboard\r\nSet-Cookie: x=1", "/dashboard#//x", "/.//evil.example", "/@evil.example", "x", "/é", ""),
     ],
 )
-def test_never_to_another_site(shared: Api, target: str) -> None:
-    key = make_key(shared.data_dir, "--verified", email=new_email())
+def test_never_to_another_site(shared: Api, key: dict[str, str], target: str) -> None:
     browser = Browser.at(shared)
     page = Shown(browser.get(SIGN_IN, params={"next": target}))
     assert page.form(SIGN_IN)["next"] == "/dashboard"
     answer = browser.submit(page, SIGN_IN, key=key["key"], next=target)
     assert answer.headers["location"] == "/dashboard"
-    assert (
-        Browser.at(shared).sign_in(key["key"]).get(SIGN_IN, params={"next": target}).headers["location"] == "/dashboard"
-    )
+    assert browser.get(SIGN_IN, params={"next": target}).headers["location"] == "/dashboard"
 
 
 def test_a_path_prefix(start: ApiFactory) -> None:
@@ -203,6 +204,8 @@ def test_links_are_rationed(start: ApiFactory) -> None:
     assert [ask("a@example.com", f"192.0.2.{number}") for number in (1, 2, 3)] == [200, 200, 429]
     assert [ask(f"{name}@example.com", "192.0.2.9") for name in "bcde"] == [200, 200, 200, 429]
     assert api.new_key("a@example.com")  # counted apart
+    by_key = Browser.at(api, address="192.0.2.9")
+    assert by_key.submit(by_key.open(SIGN_IN), SIGN_IN, key="x").status_code == 429
     api.clock.advance(seconds=3600)
     assert ask("a@example.com", "192.0.2.9") == 200
 

@@ -97,10 +97,20 @@ def _find_key(conn: sqlite3.Connection, session: Session, now: int) -> tuple[Api
 
 
 async def sign_in_with_key(rt: Runtime, secret: str, address: str) -> Session:
-    """A session of a key. Raises Unauthorized. Attempts are not counted: nobody guesses 190 bits."""
+    """A session of a key. Raises Unauthorized, RateLimited.
+
+    Nobody guesses 190 bits; attempts are counted because signing out writes to the database.
+    """
+    _charge_address(rt, address)
     caller = await identify(rt, secret, address)
     assert caller.key is not None
     return replace(begin_visit(rt), key_id=caller.key.key_id)
+
+
+def _charge_address(rt: Runtime, address: str) -> None:
+    now = rt.clock.now()
+    limit = RateLimit("sign_ins_per_ip", rt.settings.limits.keys_per_ip_per_hour, HOUR_SECONDS)
+    refuse_exceeded([rt.rate_windows.charge(limit, address, now)], now, "attempts to sign in from your address")
 
 
 async def mail_link(rt: Runtime, email: str, address: str) -> str:
@@ -110,10 +120,9 @@ async def mail_link(rt: Runtime, email: str, address: str) -> str:
     Raises ValueError for what is no address, RateLimited.
     """
     email = check_email(email)
-    limits, now = rt.settings.limits, rt.clock.now()
-    per_address = RateLimit("sign_ins_per_ip", limits.keys_per_ip_per_hour, HOUR_SECONDS)
-    refuse_exceeded([rt.rate_windows.charge(per_address, address, now)], now, "sign-in links from your address")
-    per_email = RateLimit("sign_ins_per_email", limits.keys_per_email_per_hour, HOUR_SECONDS)
+    _charge_address(rt, address)
+    now = rt.clock.now()
+    per_email = RateLimit("sign_ins_per_email", rt.settings.limits.keys_per_email_per_hour, HOUR_SECONDS)
     refuse_exceeded([rt.rate_windows.charge(per_email, email, now)], now, "sign-in links for this e-mail address")
     await rt.db.write(mail.queue_sign_in, email, address)
     return email
@@ -161,7 +170,8 @@ def _sign_in(tx: Tx, payload: dict[str, str], visit: Session, address: str) -> S
 
 async def sign_out(rt: Runtime, session: Session) -> None:
     """End a session for good: a copy of its cookie is worth nothing either."""
-    await rt.db.write(_sign_out, session)
+    if session.key_id is not None:
+        await rt.db.write(_sign_out, session)
 
 
 def _sign_out(tx: Tx, session: Session) -> None:
