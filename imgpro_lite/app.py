@@ -47,7 +47,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import open_database
-from imgpro_lite.web import api, cdn, health, library, pages
+from imgpro_lite.web import api, cdn, docs, health, library, pages
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -101,6 +101,14 @@ def routes() -> list[BaseRoute]:
         Route("/verify/resend", pages.resend, methods=["POST"]),
         Route("/upgrade/{plan}", pages.show_upgrade, methods=["GET"]),
         Route("/upgrade/{plan}", pages.accept_upgrade, methods=["POST"]),
+        Route("/api", docs.show_interactive, methods=["GET"]),
+        Route("/api/{name}", docs.show_article, methods=["GET"]),
+        Route("/pricing", docs.show_article, methods=["GET"]),
+        Route("/pricing.md", docs.show_article, methods=["GET"]),
+        Route("/openapi.yaml", docs.openapi_yaml, methods=["GET"]),
+        Route("/openapi.json", docs.openapi_json, methods=["GET"]),
+        Route("/llms.txt", docs.llms, methods=["GET"]),
+        Route("/llms-full.txt", docs.llms_full, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),
         Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
     ]
@@ -138,6 +146,7 @@ def create_app(settings: Settings, clock: Clock | None = None, internet: Interne
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
     app.state.pages = Pages(settings)
+    app.state.docs = docs.Docs(settings)
     return app
 
 

@@ -33,7 +33,7 @@ class Hosts:
 
 
 # First parts of paths that are pages for people, so that errors there are pages too (decision 47).
-_PAGES = frozenset({"upgrade", "verify"})
+_PAGES = frozenset({"api", "pricing", "upgrade", "verify"})
 
 
 def is_page(path: str) -> bool:

@@ -20,7 +20,11 @@ from imgpro_lite.web.page_text import FILTERS
 _TITLES = {400: "That did not work", 404: "Not found", 405: "Not possible here", 429: "Please wait a little"}
 _TITLE_OF_OTHERS = "Something went wrong"
 
-STATIC_MEDIA_TYPES = {"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+STATIC_MEDIA_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 STATIC_SECONDS = 365 * SECONDS_PER_DAY  # a changed file has another name; a year is the most that RFC 9111 expects
 _HASH_CHARS = 12  # enough that two versions of a file never share a name
 
