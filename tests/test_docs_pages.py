@@ -188,6 +188,17 @@ def test_everything_comes_from_the_settings(start: ApiFactory) -> None:
     )  # pages have a host of their own
 
 
+@pytest.mark.parametrize("base", ["https://pics.example", "https://pics.example/img"])
+def test_an_api_below_the_address_of_its_own_documentation(start: ApiFactory, base: str) -> None:
+    api = start(server={"public_url": base, "api_url": f"{base}/api"})
+    for path in ("/api", "/api/quick-start", "/api/v1/media/aaaaaaaaaaaaa1", "/v1/media/aaaaaaaaaaaaa1", "/healthz"):
+        got = api.client.get(base + path)
+        assert got.status_code == (404 if "/v1/" in path else 200), path
+        if "/v1/" in path:
+            assert got.json()["message"].startswith("There is no such image")
+    assert api.client.get(f"{base}/api/healthz").status_code == 200
+
+
 def test_the_plans_in_force(start: ApiFactory) -> None:
     api = start(**OTHERS)
     shown = api.client.get("https://pics.example/a/pricing")

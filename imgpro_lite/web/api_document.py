@@ -139,7 +139,7 @@ def operations(document: Json) -> Iterator[Operation]:
 
 
 def _spell_out_form(operation: Json, schemas: Json) -> None:
-    """A form has the fields of JSON, except that nothing in it can be null."""
+    """A form has the fields of JSON, except that nothing in it is null."""
     form = operation.get("requestBody", {}).get("content", {}).get("multipart/form-data")
     for name, schema in form["schema"]["properties"].items() if form else ():
         if "$ref" in schema:
@@ -148,7 +148,8 @@ def _spell_out_form(operation: Json, schemas: Json) -> None:
 
 
 def _without_null(schema: Json) -> Json:
-    changed = dict(schema)
+    # The viewer fills in the first example, and would send it: empty, it is left out.
+    changed = schema | {"examples": [""]}
     if isinstance(schema.get("type"), list):
         (changed["type"],) = [kind for kind in schema["type"] if kind != "null"]
     if "oneOf" in schema:
