@@ -146,7 +146,6 @@ def create_app(settings: Settings, clock: Clock | None = None, internet: Interne
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
     app.state.pages = Pages(settings)
-    app.state.docs = docs.Docs(settings)
     return app
 
 

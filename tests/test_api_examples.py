@@ -55,7 +55,7 @@ def real(shared: Api, site: Origin) -> dict[str, str]:
         f"x4b2k/{EXAMPLE_IDS[0]}": images[0]["src"].split("4647/")[1].partition(".")[0],
         **{example: image["id"] for example, image in zip(EXAMPLE_IDS, images, strict=True)},
         "https://example.com/photo.jpg": site.url("/photo.jpg"),
-        api_document.API_KEY: key["Authorization"].removeprefix("Bearer "),
+        samples.API_KEY: key["Authorization"].removeprefix("Bearer "),
         "photo-42": f"photo-{images[0]['id']}",  # each once in a team
         "ext-": f"ext-{images[1]['id']}-",
     }
@@ -76,7 +76,7 @@ def test_an_example_runs(
     shared: Api, real: dict[str, str], operation: api_document.Operation, example: str | None
 ) -> None:
     """It gives the status that it is documented with, and the answer and its headers are as the document says."""
-    call = samples.call(DOCUMENT, operation.method, operation.path, operation.details, api_document.API_KEY, example)
+    call = samples.call(DOCUMENT, operation.method, operation.path, operation.details, samples.API_KEY, example)
     form = make_real(call.form, real) if call.form else None
     sent = shared.client.request(
         call.method,
@@ -142,7 +142,7 @@ def test_the_code_of_an_example_runs(server: Running, label: str) -> None:
     real = {
         "x4b2k": src[3],
         EXAMPLE_IDS[0]: image["id"],
-        api_document.API_KEY: key,
+        samples.API_KEY: key,
         "you@company.com": f"{label.lower()}@company.com",
     }
     operations = [one.id for one in api_document.operations(DOCUMENT) if one.id != "import"]  # which leads elsewhere

@@ -19,10 +19,9 @@ from imgpro_lite.settings import Settings
 from imgpro_lite.web import samples
 from imgpro_lite.web.forms import MAX_FIELD_NAME_CHARS
 from imgpro_lite.web.requests import MAX_JSON_BYTES
+from imgpro_lite.web.samples import API_KEY
 
 Json = dict[str, Any]
-
-API_KEY = "YOUR_API_KEY"  # what stands in examples where nobody is signed in
 
 # In the order in which they are read.
 _PATH_FILES = ("paths_uploads.yaml", "paths_images.yaml", "paths_others.yaml")

@@ -1,44 +1,21 @@
-"""The documentation: pages and texts that are made of the OpenAPI document, so that none can contradict another."""
+"""The documentation over HTTP: its pages, its texts, and the page to try the API out."""
 
 import asyncio
-from dataclasses import dataclass
-from functools import cached_property
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic_core import to_json
 from starlette.requests import Request
 from starlette.responses import Response
 
 from imgpro_lite.errors import NotFound
-from imgpro_lite.plans import Plan, PlanTable
-from imgpro_lite.services.accounts import FREE
 from imgpro_lite.settings import Settings
-from imgpro_lite.web import api_document
-from imgpro_lite.web.api_document import API_KEY, Json
-from imgpro_lite.web.docs_text import DocsText
-from imgpro_lite.web.markdown import Article, render
 from imgpro_lite.web.page_answer import page
-from imgpro_lite.web.page_text import FILTERS
+from imgpro_lite.web.requests import runtime
+from imgpro_lite.web.samples import API_KEY
 
-
-@dataclass(frozen=True)
-class Entry:
-    """A page of the documentation. Its text is the template `docs/{name}.md`."""
-
-    name: str
-    path: str
-    title: str
-    about: str
-
-
-ENTRIES = (
-    Entry("quick-start", "api/quick-start", "Quick start", "a key, an upload and a resized picture in three requests"),
-    Entry("reference", "api/reference", "Reference", "every request with its fields, answers and errors"),
-    Entry("errors", "api/errors", "Errors", "every error code, and what to do about it"),
-    Entry("ai-agents", "api/ai-agents", "AI agents", "rules and examples for programs that act for somebody"),
-    Entry("pricing", "pricing", "Pricing", "the plans of this server and their limits"),
-)
+if TYPE_CHECKING:
+    from imgpro_lite.web.documentation import Docs
 
 # What answers are made of changes only when the server starts anew with other settings.
 _HEADERS = {
@@ -48,79 +25,19 @@ _HEADERS = {
 }
 
 
-class Docs:
-    """The documentation of this server. Each part is made when somebody first asks for it, and kept."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self._texts: dict[str, str] = {}
-        self._articles: dict[str, Article] = {}
-
-    @cached_property
-    def document(self) -> Json:
-        """The OpenAPI document."""
-        return api_document.build(self.settings)
-
-    @cached_property
-    def openapi_yaml(self) -> str:
-        return api_document.as_yaml(self.document)
-
-    @cached_property
-    def _environment(self) -> Environment:
-        # Markdown, not HTML: what is in it becomes HTML, and is escaped, in `markdown.render`.
-        environment = Environment(
-            loader=PackageLoader("imgpro_lite.web", "templates"),
-            autoescape=False,  # noqa: S701
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            keep_trailing_newline=True,
-        )
-        environment.filters.update(FILTERS)
-        environment.filters.update(DocsText(self.document).filters)
-        plans, errors = PlanTable.from_settings(self.settings.plans), self.document["x-errors"]
-        environment.globals.update(
-            api_document.facts(self.settings),
-            base_path=self.settings.public_url,
-            articles=ENTRIES,
-            document=self.document,
-            operations={operation.id: operation for operation in api_document.operations(self.document)},
-            errors=errors,
-            everywhere=[code for code, error in errors.items() if error.get("everywhere")],
-            plans=self.plans,
-            free=plans.get(FREE),
-        )
-        return environment
-
-    @property
-    def plans(self) -> list[Plan]:
-        """The plans on offer. That of the operator's own keys is none of them."""
-        return [plan for plan in PlanTable.from_settings(self.settings.plans).plans if plan.offered]
-
-    def text(self, template: str) -> str:
-        """A text as it is written, which is Markdown."""
-        if template not in self._texts:
-            self._texts[template] = self._environment.get_template(f"docs/{template}").render()
-        return self._texts[template]
-
-    def article(self, name: str) -> Article:
-        """A text as HTML."""
-        if name not in self._articles:
-            # Paths and not whole addresses, so that a page also works under a name that the settings do not know.
-            public_url = self.settings.public_url
-            text = self.text(f"{name}.md").replace(f"]({public_url}/", f"]({urlsplit(public_url).path}/")
-            self._articles[name] = render(text)
-        return self._articles[name]
-
-    def everything(self) -> str:
-        """All texts, one after the other."""
-        return "\n\n".join([self.text("llms.txt"), *(self.text(f"{entry.name}.md") for entry in ENTRIES)])
+async def docs(request: Request) -> "Docs":
+    """The server's documentation, made when somebody first asks for it."""
+    state = request.app.state
+    if not hasattr(state, "docs"):
+        state.docs = await asyncio.to_thread(_make, runtime(request).settings)
+    made: Docs = state.docs
+    return made
 
 
-def docs(request: Request) -> Docs:
-    """The server's documentation, as app.py put it there."""
-    found: Docs = request.app.state.docs
-    return found
+def _make(settings: Settings) -> "Docs":
+    from imgpro_lite.web.documentation import Docs
+
+    return Docs(settings)
 
 
 def api_key_of(request: Request) -> str:
@@ -130,23 +47,25 @@ def api_key_of(request: Request) -> str:
 
 async def show_article(request: Request) -> Response:
     """GET /api/{name} and GET /pricing; with `.md` at the end the text itself"""
+    made = await docs(request)
     path = request.scope["path"].removeprefix("/")
-    entry = next((entry for entry in ENTRIES if entry.path == path.removesuffix(".md")), None)
+    entry = next((entry for entry in made.entries if entry.path == path.removesuffix(".md")), None)
     if entry is None:
         raise NotFound("There is nothing at this address.")
     if path.endswith(".md"):
-        return await _text(request, f"{entry.name}.md", "text/markdown")
-    article = await asyncio.to_thread(docs(request).article, entry.name)
+        return _answer(await asyncio.to_thread(made.text, f"{entry.name}.md"), "text/markdown")
+    article = await asyncio.to_thread(made.article, entry.name)
     html = article.html.replace(API_KEY, api_key_of(request))
-    context = {"entry": entry, "entries": ENTRIES, "article": article, "html": html, "plans": docs(request).plans}
+    context = {"entry": entry, "entries": made.entries, "article": article, "html": html, "plans": made.plans}
     return page(request, f"docs/{'pricing' if entry.name == 'pricing' else 'article'}.html", context)
 
 
 async def show_interactive(request: Request) -> Response:
     """GET /api"""
-    context = {"entry": None, "entries": ENTRIES, "api_key": api_key_of(request)}
+    made = await docs(request)
+    context = {"entry": None, "entries": made.entries, "api_key": api_key_of(request)}
     shown = page(request, "docs/interactive.html", context)
-    shown.headers["Content-Security-Policy"] = _interactive_policy(docs(request).settings)
+    shown.headers["Content-Security-Policy"] = _interactive_policy(made.settings)
     return shown
 
 
@@ -167,27 +86,27 @@ def _origin(url: str) -> str:
 
 async def openapi_yaml(request: Request) -> Response:
     """GET /openapi.yaml"""
-    text = await asyncio.to_thread(lambda: docs(request).openapi_yaml)
-    return Response(text, headers=_HEADERS, media_type="application/yaml")  # RFC 9512
+    made = await docs(request)
+    return _answer(await asyncio.to_thread(lambda: made.openapi_yaml), "application/yaml")  # RFC 9512
 
 
 async def openapi_json(request: Request) -> Response:
     """GET /openapi.json"""
-    document = await asyncio.to_thread(lambda: docs(request).document)
-    return Response(to_json(document), headers=_HEADERS, media_type="application/json")
+    made = await docs(request)
+    return _answer(to_json(await asyncio.to_thread(lambda: made.document)), "application/json")
 
 
 async def llms(request: Request) -> Response:
     """GET /llms.txt, which tells language models what there is (https://llmstxt.org)"""
-    return await _text(request, "llms.txt", "text/plain")
+    made = await docs(request)
+    return _answer(await asyncio.to_thread(made.text, "llms.txt"), "text/plain")
 
 
 async def llms_full(request: Request) -> Response:
     """GET /llms-full.txt"""
-    text = await asyncio.to_thread(docs(request).everything)
-    return Response(text, headers=_HEADERS, media_type="text/plain")
+    made = await docs(request)
+    return _answer(await asyncio.to_thread(made.everything), "text/plain")
 
 
-async def _text(request: Request, template: str, media_type: str) -> Response:
-    text = await asyncio.to_thread(docs(request).text, template)
-    return Response(text, headers=_HEADERS, media_type=media_type)
+def _answer(content: str | bytes, media_type: str) -> Response:
+    return Response(content, headers=_HEADERS, media_type=media_type)

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from imgpro_lite.web import samples
-from imgpro_lite.web.api_document import API_KEY, Json, Operation, error_codes, operations
+from imgpro_lite.web.api_document import Json, Operation, error_codes, operations
 
 _KINDS = {
     "application/json": "JSON body",
@@ -104,7 +104,9 @@ class DocsText:
         return [{"summary": one["summary"], "source": self._curl(operation, name)} for name, one in named]
 
     def _curl(self, operation: Operation, example: str) -> str:
-        call = samples.call(self._document, operation.method, operation.path, operation.details, API_KEY, example)
+        call = samples.call(
+            self._document, operation.method, operation.path, operation.details, samples.API_KEY, example
+        )
         return next(source for _, label, source in samples.write(call) if label == "curl")
 
     def where_it_occurs(self, code: str) -> str:

@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
+API_KEY = "YOUR_API_KEY"  # what stands in examples where nobody is signed in
+
 # How a language writes what JSON writes as true, false and null.
 _JSON_WORDS: Mapping[str, str] = {}
 _PYTHON_WORDS: Mapping[str, str] = {"true": "True", "false": "False", "null": "None"}
