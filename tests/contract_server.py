@@ -24,8 +24,8 @@ START_SECONDS = 30  # for what takes one; only a hanging test waits so long
 @contextlib.contextmanager
 def listening(data_dir: Path, internet: Internet, **sections: Any) -> Iterator[str]:
     """The base URL of a server without rate limits."""
-    (sock,) = bind("127.0.0.2", 0)
-    url = f"http://127.0.0.2:{sock.getsockname()[1]}"
+    sockets = bind("127.0.0.1", 0)
+    url = f"http://127.0.0.1:{sockets[0].getsockname()[1]}"
     settings = Settings.model_validate(
         {
             "data_dir": data_dir,
@@ -46,10 +46,11 @@ def listening(data_dir: Path, internet: Internet, **sections: Any) -> Iterator[s
     async def serve() -> None:
         async with app.router.lifespan_context(app):
             ready.set()
-            await server.serve([sock])
+            await server.serve(sockets)
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
-    sock.listen()  # so that who connects a moment too early waits
+    for sock in sockets:
+        sock.listen()  # so that who connects a moment too early waits
     thread.start()
     try:
         assert ready.wait(START_SECONDS)

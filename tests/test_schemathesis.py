@@ -13,7 +13,7 @@ from contract_server import listening
 from origins import ORIGIN_ADDRESS, PICTURE, FakeInternet, answer, origin
 
 CONFIGURATION = Path(__file__).parent / "schemathesis"
-COMMAND = [str(Path(sys.executable).with_name("st")), "--config-file", "schemathesis.toml", "run"]
+COMMAND = [str(Path(sys.executable).with_name("st")), "--config-file", str(CONFIGURATION / "schemathesis.toml"), "run"]
 
 
 @contextmanager
@@ -40,11 +40,13 @@ def contract(directory: Path) -> Iterator[tuple[str, dict[str, str]]]:
 
 
 def run(directory: Path, *arguments: str) -> "subprocess.CompletedProcess[str]":
-    with contract(directory) as (url, environment):
+    with contract(directory / "data") as (url, environment):
         return subprocess.run(
             [*COMMAND, f"{url}/openapi.yaml", *arguments],
-            cwd=CONFIGURATION,
-            env=os.environ | environment | {"PYTHONPATH": str(CONFIGURATION), "PYTHONDONTWRITEBYTECODE": "1"},
+            cwd=directory,  # where it leaves its notes
+            env=os.environ
+            | environment
+            | {"PYTHONPATH": str(CONFIGURATION), "PYTHONDONTWRITEBYTECODE": "1", "NO_PROXY": "*"},
             capture_output=True,
             text=True,
             timeout=600,
