@@ -15,7 +15,7 @@ from starlette.routing import BaseRoute, Route
 
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock
-from imgpro_lite.errors import ImgProError, OperatorError
+from imgpro_lite.errors import ImgProError, OperatorError, StorageFull
 from imgpro_lite.fetching.fetcher import Fetcher
 from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.hot_answers import HotAnswers
@@ -30,11 +30,12 @@ from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Mail, Maker, Runtime
 from imgpro_lite.services.delivery import deliver_forever
 from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
+from imgpro_lite.services.orphans import remove_old_orphans_forever, set_orphans_aside
 from imgpro_lite.services.refining import refine_forever
-from imgpro_lite.services.sweeper import remove_orphans, sweep_forever
+from imgpro_lite.services.sweeper import sweep_forever
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.single_flight import SingleFlight
-from imgpro_lite.store import account_rows, failpoints, files
+from imgpro_lite.store import account_rows, failpoints, files, media_rows
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.data_dir import (
@@ -46,8 +47,8 @@ from imgpro_lite.store.data_dir import (
     mark_running,
     operator_errors,
 )
-from imgpro_lite.store.db import open_database
-from imgpro_lite.web import api, cdn, docs, health, library, pages
+from imgpro_lite.store.db import Database, open_database
+from imgpro_lite.web import api, cdn, docs, health, library, oembed, pages, viewer
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -109,6 +110,8 @@ def routes() -> list[BaseRoute]:
         Route("/openapi.json", docs.openapi_json, methods=["GET"]),
         Route("/llms.txt", docs.llms, methods=["GET"]),
         Route("/llms-full.txt", docs.llms_full, methods=["GET"]),
+        Route("/{media_id:media_id}", viewer.show_image, methods=["GET"]),
+        Route("/oembed", oembed.oembed, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),
         Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
     ]
@@ -175,8 +178,10 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
         db = await stack.enter_async_context(
             open_database(data_dir / DATABASE_NAME, clock, hot.forget, mail.queued.set, blobs.reserve)
         )
+        await _refuse_without_files(db, blobs)
+        _warn_of_full_disk(blobs)
         # Only now: a start that is refused leaves it to the next one whether to look for what a crash left.
-        crashed = stack.enter_context(mark_running(data_dir, lambda: not blobs.doubtful))
+        blobs.may_have_orphans = stack.enter_context(mark_running(data_dir, lambda: blobs.is_tidy))
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
@@ -214,12 +219,30 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             sweep_forever(runtime),
             deliver_forever(runtime),
             refine_forever(runtime),
+            remove_old_orphans_forever(runtime),
         ]
-        if crashed:
-            background.append(remove_orphans(runtime))
+        if blobs.may_have_orphans:
+            background.append(set_orphans_aside(runtime))
         for work in background:
             stack.push_async_callback(_cancel, asyncio.create_task(work))
         yield runtime
+
+
+async def _refuse_without_files(db: Database, blobs: BlobStore) -> None:
+    """Raise OperatorError where images are known and not a single file is there: the disk of `blobs/` is not mounted,
+    or only the database was restored."""
+    if await db.read(media_rows.has_live) and not await asyncio.to_thread(blobs.has_any):
+        raise OperatorError(
+            f"The database has images, but {blobs.root} has no files. Mount its disk, or restore it from a backup. If "
+            "the files are lost for good, `imgpro-lite fsck --repair --remove-broken --force` removes their images."
+        )
+
+
+def _warn_of_full_disk(blobs: BlobStore) -> None:
+    try:
+        blobs.check_free_space()
+    except StorageFull:
+        log.warning("The disk has no room, or less than [storage] min_free_mb: uploads are refused until it has.")
 
 
 def _allowances(settings: Settings, data_dir: Path) -> Allowances:

@@ -96,6 +96,13 @@ def add_rows(data_dir: Path, headers: Headers, count: int, **columns: Any) -> li
     return ids
 
 
+def add_file(data_dir: Path) -> None:
+    """A file, so that a server starts with images that are only rows."""
+    path = data_dir / "blobs" / "00" / "00" / ("0" * 64)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.touch()
+
+
 def list_page(api: Api, headers: Headers, **query: Any) -> dict[str, Any]:
     """One page of the list."""
     answer = api.client.get("/v1/media", headers=headers, params=query)

@@ -3,10 +3,11 @@
 import os
 import shutil
 import sqlite3
+import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,7 @@ from views import call, files_below, runtime_of
 from wire import check_refusal
 
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.store import sqlite_file
+from imgpro_lite.store import failpoints, sqlite_file
 from imgpro_lite.store.sqlite_file import connect_file, migrate, open_for_command, write_transaction
 
 
@@ -73,7 +74,7 @@ def test_a_database_that_was_lost_is_not_made_anew(start: ApiFactory, lose: Call
     (api.data_dir / "running").touch()
     lose(api.data_dir / "imgpro.db")
     before = files_below(api.data_dir / "blobs")
-    with pytest.raises(OperatorError, match="Restore the database") as refusal:
+    with pytest.raises(OperatorError, match="from a backup") as refusal:
         start()
     assert "blobs" in str(refusal.value)
     assert files_below(api.data_dir / "blobs") == before
@@ -81,6 +82,40 @@ def test_a_database_that_was_lost_is_not_made_anew(start: ApiFactory, lose: Call
         pass
     shutil.rmtree(api.data_dir / "blobs")
     assert start().client.get("/healthz").status_code == 200
+
+
+def test_images_without_a_single_file_are_not_served(start: ApiFactory) -> None:
+    """The disk of the files may not be mounted; what is uploaded now would be below its mount point."""
+    api = start()
+    headers = owner(api)
+    shown = add(api, headers)
+    blobs = api.data_dir / "blobs"
+    blobs.rename(api.data_dir / "elsewhere")
+    for entry in ("lost+found", ".keep"):
+        with pytest.raises(OperatorError, match="Mount its disk"):
+            start()
+        (blobs / entry).mkdir()
+    with pytest.raises(OperatorError, match="Mount its disk"):
+        start()
+    shutil.rmtree(blobs)
+    (api.data_dir / "elsewhere").rename(blobs)
+    api = start()
+    assert api.fetch(shown["src"]).content == picture()
+    api.client.delete(f"/v1/media/{shown['id']}", headers=headers)
+    shutil.rmtree(blobs)
+    assert start().client.get("/healthz").status_code == 200
+
+
+@pytest.mark.parametrize("lose", [remove, lambda path: path.rename(f"{path}.old")])
+def test_what_a_lost_database_would_take_is_not_acknowledged(start: ApiFactory, lose: Callable[[Path], None]) -> None:
+    api = start()
+    headers = owner(api)
+    shown = add(api, headers)
+    lose(api.data_dir / "imgpro.db")
+    check_refusal(api.upload(picture(3), headers), 500, "internal_error")
+    check_refusal(api.client.delete(f"/v1/media/{shown['id']}", headers=headers), 500, "internal_error")
+    assert api.client.get("/healthz").status_code == 503
+    assert api.fetch(shown["src"]).content == picture()
 
 
 def bring_up_to_date(path: Path) -> None:
@@ -107,12 +142,56 @@ def test_an_older_schema_is_brought_up_to_date_or_left_as_it_was(
             bring_up_to_date(older)
     before = schema(older)
     with monkeypatch.context() as patch:
-        know_only(patch, [*SCRIPTS[:version], f"{SCRIPTS[version]}\n;INSERT INTO nowhere VALUES (1);"])
+        know_only(patch, [*SCRIPTS[:version], f"{SCRIPTS[version]}\nINSERT INTO nowhere VALUES (1);"])
         with pytest.raises(sqlite3.OperationalError, match="nowhere"):
             bring_up_to_date(older)
     assert schema(older) == before != schema(newest)
     bring_up_to_date(older)
     assert schema(older) == schema(newest)
+
+
+@pytest.mark.parametrize("version", range(len(SCRIPTS)))
+def test_two_processes_that_bring_the_same_database_up_to_date(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
+) -> None:
+    """A command beside the first start after an upgrade: one of the two applies each script."""
+    path = tmp_path / "imgpro.db"
+    if version:
+        with monkeypatch.context() as patch:
+            know_only(patch, SCRIPTS[:version])
+            bring_up_to_date(path)
+    begun, may_go_on = threading.Event(), threading.Event()
+
+    def wait() -> None:
+        begun.set()
+        assert may_go_on.wait(10)
+
+    monkeypatch.setattr(failpoints, "_armed", {"migration.begun": wait})
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(bring_up_to_date, path)
+        assert begun.wait(10)
+        second = threads.submit(bring_up_to_date, path)
+        with suppress(TimeoutError):
+            second.result(0.05)  # it knows the old version, and waits
+        may_go_on.set()
+        first.result()
+        second.result()
+    bring_up_to_date(tmp_path / "other.db")
+    assert schema(path) == schema(tmp_path / "other.db")
+
+
+def test_a_new_database_that_two_open_at_once(tmp_path: Path) -> None:
+    """SQLite does not wait by itself for one that makes the file's log, and an empty file may be one that is made."""
+    path = tmp_path / "imgpro.db"
+    with closing(sqlite3.connect(path, isolation_level=None, check_same_thread=False)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        other.execute("PRAGMA application_id = 0x696D6770")
+        with ThreadPoolExecutor(1) as threads:
+            opened = threads.submit(lambda: connect_file(path).close())
+            with suppress(TimeoutError):
+                opened.result(0.05)
+            other.execute("COMMIT")
+            opened.result()
 
 
 def test_a_log_without_its_index_or_its_end(tmp_path: Path) -> None:

@@ -193,6 +193,35 @@ def test_a_file_that_may_not_grow_any_more(shared: Api) -> None:
     assert api.fetch(api.upload(content).json()["src"]).content == content
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limits")
+def test_a_database_whose_files_may_not_grow_any_more(shared: Api) -> None:
+    """SQLite calls this an I/O error, as it does where the quota of the user is used up."""
+    import resource
+
+    api, headers = shared, owner(shared, email="limited@example.com")
+    add(api, headers)
+    stored = files_below(api.data_dir / "blobs")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65_536, before[1]))
+    try:
+        metadata = json.dumps({"long": "x" * 15_000})
+        # The log may have been folded, and begins anew then: after some of these it has to grow in any case.
+        while (answer := api.upload(picture(), headers, metadata=metadata)).status_code == 201:
+            pass
+        check_refusal(answer, 503, "storage_full")
+        assert int(answer.headers["retry-after"]) >= 1
+        check_nothing_is_left(api, stored)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert api.upload(picture(), headers).status_code == 201
+
+
+def test_a_disk_with_room_is_not_full(tmp_path: Path) -> None:
+    """An I/O error of the database is one there, and stays a 500."""
+    assert not files.is_out_of_room(tmp_path, 10_000_000)
+    assert list(tmp_path.iterdir()) == []
+
+
 def limit_pages(api: Api, pages: int | None) -> None:
     """Have SQLite say that the disk is full when the database would grow; None ends that."""
 

@@ -4,6 +4,7 @@ import os
 import signal
 import time
 
+import pytest
 from conftest import Api, ApiFactory
 from images import make_image
 
@@ -28,16 +29,22 @@ def test_a_lost_worker_is_replaced(api: Api) -> None:
     assert api.client.get("/healthz").status_code == 200
 
 
-def test_below_the_mark_nothing_is_taken_and_everything_stored_is_served(start: ApiFactory) -> None:
+def test_below_the_mark_nothing_is_taken_and_everything_stored_is_served(
+    start: ApiFactory, caplog: pytest.LogCaptureFixture
+) -> None:
     api = start()
     key = api.new_key()
     shown = api.upload(make_image("jpeg", 700, 500), key).json()
     made, not_made = (f"{shown['src'].removesuffix('.jpeg')}.{extension}" for extension in ("webp", "png"))
     before = api.fetch(made).content
     api = start(storage={"min_free_mb": MORE_THAN_ANY_DISK_MB})
+    assert "uploads are refused" in caplog.text
+    caplog.clear()
     health = api.client.get("/healthz")
     assert health.status_code == 503
     assert "disk" in health.json()["reason"]
+    assert "unhealthy" in caplog.text
+    assert "Traceback" not in caplog.text
     assert int(health.headers["retry-after"]) >= 1
     for answer in (api.upload(make_image("png", 4, 3), key), api.upload(make_image("png", 4, 3)), api.fetch(not_made)):
         assert (answer.status_code, answer.json()["error"]) == (503, "storage_full")

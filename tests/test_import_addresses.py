@@ -4,6 +4,8 @@ import logging
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
@@ -118,8 +120,13 @@ ODD = {
     "https://images.example/a.png": "port 443",
     "http://images.example:0/a.png": "port 0",
     "http://images.example:99999/a.png": "port 99999",
-    "http://images.example:-1/a.png": "port -1",
+    "http://images.example:-1/a.png": "port is not",
     "http://images.example:x/a.png": "not valid",
+    "http://images.example:٨٠/a.png": "port is not",
+    "http://images.example:+{port}/a.png": "port is not",
+    "http://images.example:0_{port}/a.png": "port is not",
+    "http://[2606:4700::1111]:٨٠/a.png": "port is not",
+    "http://[2606:4700::1111]{port}/a.png": "port is not",
     "http://images.example:{port}:80/a.png": "not valid",
     "http://[::1/a.png": "not valid",
     "http://[::1]x:{port}/a.png": "not valid",
@@ -183,8 +190,8 @@ def reason(caplog: pytest.LogCaptureFixture) -> str:
     return str(vars(record)["reason"])
 
 
-def check_failed(api: Api, url: str) -> None:
-    """An import that fails as all do."""
+def check_failed(api: Api, url: str) -> Any:
+    """The answer to an import that fails as all do."""
     failed = api.client.post("/v1/import", json={"url": url})
     body = check_refusal(failed, 400, "fetch_failed")
     assert body == {
@@ -201,6 +208,7 @@ def check_failed(api: Api, url: str) -> None:
         "x-request-id",
     ]
     assert not any((api.data_dir / "tmp").iterdir())
+    return failed
 
 
 def test_the_canaries_sing(birds: Canaries, fake: FakeInternet, shared: Api, site: Origin) -> None:
@@ -305,6 +313,20 @@ def test_a_public_address_of_this_machine(shared: Api, site: Origin, fake: FakeI
     assert fake.dialled == []
 
 
+def test_a_network_that_is_allowed_leaves_out_this_machine(tmp_path: Path, site: Origin, fake: FakeInternet) -> None:
+    """Only its very address, and not a network around it, opens this machine to those who may import."""
+    site.pages["/a.png"] = answer()
+    fetching = {"allow_networks": ["127.0.0.0/24", "127.0.1.1/32"], "ports": [site.port]}
+    with serve(tmp_path / "data", internet=fake.internet, **{"import": fetching}) as api:
+        fake.own |= {ORIGIN_ADDRESS, "127.0.1.1"}
+        check_failed(api, site.url("/a.png"))
+        assert fake.dialled == []
+        check_failed(api, site.url("/a.png", "127.0.1.1"))  # where nobody listens
+        assert fake.dialled == ["127.0.1.1"]
+        fake.own.clear()
+        assert api.client.post("/v1/import", json={"url": site.url("/a.png")}).status_code == 201
+
+
 def test_the_second_address_is_tried(shared: Api, site: Origin, fake: FakeInternet) -> None:
     site.pages["/second.png"] = answer()
     fake.names["two.example"] = ["2606:4700::1111", ORIGIN_ADDRESS]
@@ -339,12 +361,13 @@ def test_who_fails_tells_nothing(shared: Api, site: Origin, fake: FakeInternet) 
 def test_the_log_names_the_host_and_nothing_else_of_the_url(
     shared: Api, site: Origin, caplog: pytest.LogCaptureFixture
 ) -> None:
-    check_failed(shared, site.url("/hidden?token=hidden#hidden"))
+    failed = check_failed(shared, site.url("/hidden?token=hidden#hidden"))
     check_failed(shared, f"http://user:hidden@{ORIGIN_NAME}:{site.port}/hidden")
     check_failed(shared, f"http://user:hid/den@{ORIGIN_NAME}:{site.port}/hidden")
     records = [record for record in caplog.records if record.name == "imgpro_lite.imports"]
     assert [vars(record)["host"] for record in records] == [ORIGIN_NAME, "", ""]
     assert "hid" not in repr([vars(record) for record in records])
+    assert vars(records[0])["request_id"] == failed.headers["x-request-id"]
 
 
 def test_a_proxy_of_the_environment_is_not_used(
@@ -380,7 +403,8 @@ def test_nothing_is_public_that_python_calls_private(address: object) -> None:
 
 
 def test_which_addresses_are_this_machines_own() -> None:
-    assert is_own(ip_address("127.0.0.1"))
+    for address in ("127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.9.9.9"):
+        assert is_own(ip_address(address))
     assert not is_own(ip_address("192.0.2.1"))
     assert not is_own(ip_address("2001:db8::1"))
 

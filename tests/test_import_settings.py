@@ -28,6 +28,7 @@ def test_what_may_be_written(tmp_path: Path) -> None:
     ("line", "problem"),
     [
         ("ports = 80", "[import] ports: must be a list like [80, 443], not 80"),
+        ("ports = []", "[import] ports: must name a port; `[anonymous] import = false` leaves imports to those with a"),
         ("ports = [80, 0]", "[import] ports, item 2: must be a port from 1 to 65535"),
         ("ports = [70000]", "[import] ports, item 1: must be a port from 1 to 65535"),
         ("ports = [true]", "[import] ports, item 1: must be a port from 1 to 65535"),

@@ -110,23 +110,6 @@ def test_fields_do_not_count_against_the_file(start: ApiFactory) -> None:
     assert api.upload(file, api.new_key(), note="x" * 10_000).status_code == 201
 
 
-def test_a_file_that_a_crash_left_without_a_row_is_removed_after_the_next_start(start: ApiFactory) -> None:
-    api = start()
-    kept = api.upload(PICTURE, api.new_key()).json()
-    orphan = api.data_dir / "blobs" / "ab" / "cd" / ("abcd" + "0" * 60)
-    orphan.parent.mkdir(parents=True)
-    orphan.write_bytes(b"never acknowledged")
-    api = start()
-    assert orphan.exists()  # after a clean end nothing is looked for
-    api = start(crashed=True)
-    for _ in range(200):
-        if not orphan.exists():
-            break
-        assert api.client.get("/healthz").status_code == 200
-    assert not orphan.exists()
-    assert api.fetch(kept["src"]).content == PICTURE
-
-
 @pytest.mark.parametrize("query", ["?ids=&namespace=ns-1", "?namespace=ns-1&ids=", "?namespace="])
 def test_ids_that_came_out_empty_never_mean_a_namespace(api: Api, query: str) -> None:
     key = api.new_key()

@@ -6,14 +6,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from commands import make_key
+from checking import blob_of
+from commands import make_key, run_main
 from conftest import Api, ApiFactory, FakeClock
+from images import make_image
 from library import (
     Headers,
     add,
     blob_path,
     check_counts,
     check_files,
+    connect,
     fail_media,
     list_ids,
     list_media_by_command,
@@ -67,6 +70,15 @@ def test_delete_and_restore_beside_a_running_server(api: Api) -> None:
     assert list_ids(api, headers, tags="a", namespace="ns") == [shown["id"]]
     assert usage(api, headers) == (2, len(picture()))
     check_counts(api.data_dir)
+
+
+def test_a_restore_warns_when_the_file_is_missing(api: Api) -> None:
+    shown = api.upload(make_image("png", 61, 3)).json()
+    run_media(api.data_dir, "delete", shown["id"])
+    path = blob_of(api.data_dir, shown["id"])
+    path.unlink()
+    told = run_media(api.data_dir, "restore", shown["id"])
+    assert told.startswith(f"Restored {shown['id']} (but its file {path} is missing: ")
 
 
 def test_what_the_owner_deleted_comes_back_without_a_server(start: ApiFactory) -> None:
@@ -268,3 +280,14 @@ def test_the_exit_code(tmp_path: Path) -> None:
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("imgpro-lite: There is no library in ")
     assert ended.stderr.count("\n") == 1
+
+
+def test_a_failure_of_the_database_is_told_without_saying_what_is_not_true(api: Api) -> None:
+    """The image is deleted in one transaction, its files are removed in another."""
+    shown = add(api, owner(api))
+    with connect(api.data_dir) as conn:
+        conn.execute("CREATE TRIGGER broken BEFORE DELETE ON purgeable_blobs BEGIN SELECT RAISE(ABORT, 'broken'); END")
+    code, _, said = run_main("media", "delete", shown["id"], "--purge", "--data-dir", str(api.data_dir))
+    assert code == 1
+    assert said == "imgpro-lite: The database failed: broken. What the command had done before stays done.\n"
+    assert api.client.get(f"/v1/media/{shown['id']}").status_code == 404

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
-from library import Headers, add_rows, list_ids, list_page, somebody
+from library import Headers, add_file, add_rows, list_ids, list_page, somebody
 from shared import serve
 from wire import check_refusal
 
@@ -106,6 +106,7 @@ def test_a_cursor_is_for_any_limit_and_outlives_a_restart(start: ApiFactory) -> 
     headers = somebody(api)
     ids = add_rows(api.data_dir, headers, 9, tags='["a", "b"]')[::-1]
     cursor = list_page(api, headers, limit=2, tags="a,b")["cursor"]
+    add_file(api.data_dir)
     api = start()
     api.clock.advance(days=400)
     for limit in (1, 3, 100):

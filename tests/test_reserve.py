@@ -2,6 +2,7 @@
 
 import errno
 import os
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from running import until
 from wire import check_refusal
 
 from imgpro_lite.store import failpoints
+from imgpro_lite.store.files import allocate
 from imgpro_lite.store.reserve import Reserve
 from imgpro_lite.store.sqlite_file import LEAST_TO_OPEN_BYTES
 
@@ -87,3 +89,23 @@ def test_a_file_system_that_cannot_allocate_is_written_to(tmp_path: Path, monkey
     monkeypatch.setattr(os, "posix_fallocate", fails)
     Reserve(tmp_path / "reserve", LEAST_TO_OPEN_BYTES + 5, 0).prepare()
     assert (tmp_path / "reserve").stat().st_size == LEAST_TO_OPEN_BYTES + 5
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="has no such limits")
+def test_a_quota_that_has_no_room_for_it_is_not_used_up_for_that(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is tried every second; the free space of the disk says nothing about a quota."""
+    import resource
+
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, before[1]))
+    try:
+        with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="large"):
+            allocate(file.fileno(), 2_000_000)
+        assert (tmp_path / "file").stat().st_size == 0
+        Reserve(tmp_path / "reserve", 2_000_000, 0).restore()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
+    assert caplog.records == []

@@ -60,12 +60,12 @@ def blob(api: Api) -> Path:
     return path
 
 
-def test_fifty_who_ask_at_once_cost_one_transform(start: ApiFactory) -> None:
+def test_200_who_ask_at_once_cost_one_transform(start: ApiFactory) -> None:
     # The worker is replaced after its third job, and the upload was the first.
     api = start(imaging={"jobs_per_worker": 3})
     path = upload(api, (2400, 1800))
     before = worker_pids(api)
-    answers = at_once(50, lambda number: api.client.get(f"{path}.avif?size=l&x={number}"))
+    answers = at_once(200, lambda number: api.client.get(f"{path}.avif?size=l&x={number}"))
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.content for answer in answers}) == 1
     assert len({answer.headers["etag"] for answer in answers}) == 1

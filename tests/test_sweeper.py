@@ -12,6 +12,7 @@ from conftest import Api, ApiFactory
 from library import (
     Headers,
     add,
+    add_file,
     add_rows,
     check_counts,
     check_files,
@@ -96,6 +97,7 @@ def test_the_running_server_sweeps_by_itself_and_goes_on_after_a_crash(tmp_path:
     now = int(time.time())
     add_rows(tmp_path / "data", headers, 5_000, ttl_expires_at=now - 1)
     add_rows(tmp_path / "data", headers, 2, ttl_expires_at=now + 3600)
+    add_file(tmp_path / "data")
     with servers(tmp_path) as start:
 
         def storage_bytes() -> int:

@@ -4,6 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 
+from imgpro_lite.errors import StorageFull
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
 
@@ -15,7 +16,9 @@ CHECK_SECONDS = 5  # for each check; a worker may be in the middle of a transfor
 async def find_problem(rt: Runtime) -> str | None:
     """What keeps the server from its work, or None. The log has the details."""
     checks: dict[str, Callable[[], Awaitable[None]]] = {
-        "free disk space is below the mark": lambda: asyncio.to_thread(rt.blobs.check_free_space),
+        "free disk space, or the number of files that may still be made, is below the mark": lambda: asyncio.to_thread(
+            rt.blobs.check_free_space
+        ),
         "the database does not take writes": lambda: rt.db.write(lambda tx: account_rows.touch(tx.conn)),
         "no worker answers": rt.pool.ping,
     }
@@ -23,7 +26,8 @@ async def find_problem(rt: Runtime) -> str | None:
         try:
             async with asyncio.timeout(CHECK_SECONDS):
                 await check()
-        except Exception:
-            log.exception("unhealthy: %s", problem)
+        except Exception as error:
+            # A disk that is full is so each time that this is asked, and the sentence says all of it.
+            log.warning("unhealthy: %s", problem, exc_info=None if isinstance(error, StorageFull) else error)
             return problem
     return None

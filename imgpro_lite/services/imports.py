@@ -12,14 +12,15 @@ from imgpro_lite.store.spool import Spool, SpooledFile
 log = logging.getLogger("imgpro_lite.imports")
 
 
-async def fetch_image(rt: Runtime, caller: Caller, url: str, spool: Spool) -> SpooledFile:
-    """The file that a URL leads to, as large as this caller may upload.
+async def fetch_image(rt: Runtime, caller: Caller, url: str, spool: Spool, request_id: str) -> SpooledFile:
+    """The file that a URL leads to, as large as this caller may upload. The log has the reason of a failure under the
+    id of the request.
 
     Raises FetchFailed, FileTooLarge, UnsupportedFormat, Overloaded, StorageFull.
     """
     limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
     try:
-        async with rt.fetcher.open(url) as answer:
+        async with rt.fetcher.open(url, caller.subject) as answer:
             uploads.check_size(rt.settings, answer.declared_bytes, b"", limit_bytes)
             while piece := await answer.read():
                 spool.feed(piece)
@@ -27,7 +28,8 @@ async def fetch_image(rt: Runtime, caller: Caller, url: str, spool: Spool) -> Sp
                 await spool.flush_if_needed()
     except FetchFailed as failure:
         # The operator may know the true reason. Of the URL only the host: the rest may be a secret of the caller's.
-        log.info("an import failed", extra={"host": _host(url), "reason": failure.reason})
+        extra = {"host": _host(url), "reason": failure.reason, "request_id": request_id}
+        log.info("an import failed", extra=extra)
         raise
     return await spool.finish()
 

@@ -8,7 +8,6 @@ import asyncio
 import logging
 import sqlite3
 from dataclasses import dataclass
-from pathlib import Path
 
 from imgpro_lite.errors import ImgProError, StorageFull
 from imgpro_lite.runtime import Runtime
@@ -26,7 +25,6 @@ MIN_PAUSE_SECONDS = 1  # where images end all the time
 # Images in one transaction: at 0.1 to 0.2 ms each, requests wait at most about 40 ms for the writer.
 STEP_IMAGES = 200
 STEP_FILES = 100  # an unlink takes about 0.05 ms, on a slow disk ten times that
-ORPHAN_PAUSE_SECONDS = 0.005  # between directories, so that looking for orphans is never felt
 
 
 @dataclass(frozen=True)
@@ -146,26 +144,3 @@ def purge_files(tx: Tx, blobs: BlobStore, purgeable: Purgeable) -> None:
             blobs.purge(sha256)
         media_rows.delete_purgeable(tx.conn, sha256)
     reached("sweep.unlisted")
-
-
-async def remove_orphans(rt: Runtime) -> None:
-    """Remove files that never got a row, because a crash came between the two. One directory at a time."""
-    removed = 0
-    try:
-        for folder in await asyncio.to_thread(rt.blobs.list_folders):
-            if not await asyncio.to_thread(rt.blobs.list_folder, folder):
-                continue  # most are empty where images come and go
-            removed += await rt.db.write_freeing(_remove_orphans_of, rt.blobs, folder)
-            await asyncio.sleep(ORPHAN_PAUSE_SECONDS)
-    except (ImgProError, sqlite3.Error, OSError):
-        log.exception("looking for files without an image failed")
-    if removed:
-        log.info("removed files without an image, which a crash had left", extra={"files": removed})
-
-
-def _remove_orphans_of(tx: Tx, blobs: BlobStore, folder: Path) -> int:
-    orphans = [sha256 for sha256 in blobs.list_folder(folder) if not media_rows.is_used(tx.conn, sha256)]
-    for sha256 in orphans:
-        blobs.purge(sha256)
-        reached("orphans.removed")
-    return len(orphans)

@@ -8,12 +8,22 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgpro_lite.errors import StorageFull
+from imgpro_lite.errors import OperatorError, StorageFull
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, require_writable, sync_directory
+from imgpro_lite.store.files import (
+    can_rename,
+    disk_full_as_refusal,
+    free_bytes,
+    has_free_inodes,
+    require_writable,
+    sync_directory,
+)
 from imgpro_lite.store.reserve import Reserve
 
 RESERVE_NAME = "reserve"
+
+# An upload takes a file and up to two directories, and as many again in the caches; this is enough for a few at once.
+MIN_FREE_INODES = 100
 
 _BLOB_NAME = re.compile("[0-9a-f]{64}")
 
@@ -26,6 +36,8 @@ class BlobStore:
         self.reserve = Reserve(data_dir / RESERVE_NAME, reserve_bytes, min_free_bytes)
         self.doubtful: set[bytes] = set()
         """Hashes of files that have their name, but perhaps no row: the transaction has not ended, or has failed."""
+        self.may_have_orphans = False
+        """Whether a crash may have left files without a row that nobody has looked for since."""
         self.temp_dir = data_dir / "tmp"
         self._min_free_bytes = min_free_bytes
 
@@ -35,10 +47,20 @@ class BlobStore:
         self.temp_dir.mkdir(exist_ok=True)
         require_writable(self.root)
         require_writable(self.temp_dir)
+        if not can_rename(self.temp_dir, self.root):
+            raise OperatorError(
+                f"{self.root} and {self.temp_dir} are on different file systems, so that no upload could be stored. "
+                f"Mount the disk at {self.root.parent} instead, with everything in it."
+            )
         for leftover in self.temp_dir.iterdir():
             if leftover.is_file():
                 leftover.unlink(missing_ok=True)
         sync_directory(self.root.parent)
+
+    @property
+    def is_tidy(self) -> bool:
+        """Whether every file is known to have a row."""
+        return not (self.doubtful or self.may_have_orphans)
 
     def path(self, sha256: bytes) -> Path:
         """Where the bytes with this hash are, or would be."""
@@ -46,8 +68,9 @@ class BlobStore:
         return self.root / name[:2] / name[2:4] / name
 
     def check_free_space(self) -> None:
-        """Raise StorageFull below the free-space mark, and while the reserve's room is needed."""
-        if free_bytes(self.temp_dir) < self._min_free_bytes or self.reserve.is_missing:
+        """Raise StorageFull below the free-space mark, without inodes, and while the reserve's room is needed."""
+        is_low = free_bytes(self.temp_dir) < self._min_free_bytes or not has_free_inodes(self.temp_dir, MIN_FREE_INODES)
+        if is_low or self.reserve.is_missing:
             raise StorageFull
 
     @contextlib.contextmanager
@@ -82,6 +105,10 @@ class BlobStore:
     def list_folders(self) -> list[Path]:
         """Every directory that holds blobs."""
         return sorted(self.root.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/"))
+
+    def has_any(self) -> bool:
+        """Whether there is a single blob."""
+        return any(_BLOB_NAME.fullmatch(path.name) for path in self.root.glob("[0-9a-f][0-9a-f]/[0-9a-f][0-9a-f]/*"))
 
     def list_folder(self, folder: Path) -> list[bytes]:
         """The hashes of the blobs in a directory."""

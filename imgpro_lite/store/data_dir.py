@@ -10,7 +10,7 @@ tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
 running       there while a server runs; one that finds it knows that the last one crashed
-set-aside/    what `fsck --repair` has moved out of the way
+set-aside/    what `fsck --repair` has moved out of the way, and files without an image that were found after a crash
 """
 
 import contextlib
@@ -200,7 +200,7 @@ def operator_errors(directory: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in StorageFull.ERRNOS:
-            raise OperatorError(f"The disk of {directory} is full; make room first. Nothing was changed.") from error
+            raise OperatorError(f"The disk of {directory} is full; make room first.") from error
         raise OperatorError(
             f"The data directory {directory} cannot be used: {error.strerror}. It must be a directory that the user "
             "running imgpro-lite may write to; choose another with --data-dir."

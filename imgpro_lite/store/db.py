@@ -57,6 +57,8 @@ class Database:
         clock: Clock,
         reserve: Reserve,
     ) -> None:
+        self._path = path
+        self._inode = path.stat().st_ino
         self._log_path = Path(f"{path}-wal")
         self._writer = writer
         self._checkpointer = checkpointer
@@ -80,6 +82,7 @@ class Database:
 
         def transaction(conn: sqlite3.Connection) -> T:
             self._changes.discard()  # what one that was rolled back had noted
+            self._require_in_place()
             with write_transaction(conn, self._clock) as tx:
                 result = function(tx, *args, **kwargs)
             # Told even if the caller is cancelled, and before it hears that the transaction is done.
@@ -92,6 +95,15 @@ class Database:
             return await self._writer.run(transaction)
         finally:
             self._written_at = time.monotonic()
+
+    def _require_in_place(self) -> None:
+        """What is written to a file that was removed or replaced would be gone when the server stops."""
+        try:
+            is_in_place = self._path.stat().st_ino == self._inode
+        except FileNotFoundError:
+            is_in_place = False
+        if not is_in_place:
+            raise RuntimeError(f"{self._path} was removed or replaced while the server runs. Stop the server.")
 
     async def write_freeing(self, function: Callable[Concatenate[Tx, P], T], *args: P.args, **kwargs: P.kwargs) -> T:
         """`write`, for what makes room: on a full disk it is tried again with the reserve's. It may run twice."""

@@ -36,7 +36,7 @@ POINTS = (
     "blob.purged",
     "sweep.unlisted",  # the hashes whose files are gone, not committed
     "sweep.files_committed",
-    "orphans.removed",
+    "orphans.set_aside",
     # A variant.
     "cache.made",  # its temporary file is whole
     "cache.renamed",

@@ -6,6 +6,7 @@ import hashlib
 import os
 import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -18,6 +19,8 @@ else:
     import fcntl
 
 _ZEROS = bytes(1024 * 1024)
+# What is written to see whether there is room: more than SQLite writes at once (a page of 4 KB, an index of 32 KB).
+PROBE_BYTES = 64 * 1024
 # As low as it goes (`nice`): where the server wants the processor too, it gets 98 % of it (weights of 1024 and 15). The
 # priority at the disk follows from it.
 LOWEST_PRIORITY = 19
@@ -66,9 +69,14 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_writable(directory: Path) -> bool:
+    """Whether this process may make and remove files in a directory, and its file system is not read-only."""
+    return os.access(directory, os.W_OK | os.X_OK)
+
+
 def require_writable(directory: Path) -> None:
     """Raise OSError for a directory in which nothing can be made, such as one of a read-only file system."""
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not is_writable(directory):
         raise OSError(errno.EACCES, f"nothing can be written to {directory.name}/ in it")
 
 
@@ -81,11 +89,28 @@ def keep_owner(descriptor: int, replaced: Path) -> None:
         os.fchown(descriptor, status.st_uid, status.st_gid)
 
 
+def give_to_owner(path: Path, data_dir: Path) -> bool:
+    """Let something belong to whom the data directory belongs. False without the right to."""
+    owner, status = data_dir.stat(), path.lstat()
+    if (status.st_uid, status.st_gid) == (owner.st_uid, owner.st_gid) or not hasattr(os, "chown"):
+        return True
+    try:
+        os.chown(path, owner.st_uid, owner.st_gid, follow_symlinks=False)
+    except PermissionError:
+        return status.st_uid == owner.st_uid
+    return True
+
+
 def allocate(descriptor: int, size_bytes: int) -> None:
     """Give a new file this size, and the room on the disk too. Raises OSError."""
     if hasattr(os, "posix_fallocate"):
-        with contextlib.suppress(OSError):  # not every file system can
+        try:
             os.posix_fallocate(descriptor, 0, size_bytes)
+        except OSError as error:
+            if error.errno in StorageFull.ERRNOS:
+                raise
+            # Not every file system can.
+        else:
             return
     left_bytes = size_bytes
     while left_bytes > 0:
@@ -101,6 +126,46 @@ def disk_full_as_refusal() -> Iterator[None]:
         if error.errno in StorageFull.ERRNOS:
             raise StorageFull from error
         raise
+
+
+def is_out_of_room(folder: Path, offset_bytes: int) -> bool:
+    """Whether nothing more can be written at this offset of a file in the folder: no room, over the user's quota, or
+    over a limit of the size. False for a disk that fails, as far as that can be told."""
+    try:
+        with tempfile.TemporaryFile(dir=folder, buffering=0) as file:
+            file.seek(offset_bytes)
+            if file.write(_ZEROS[:PROBE_BYTES]) < PROBE_BYTES:
+                return True
+            sync_file(file.fileno())  # a quota over a network is told no sooner
+    except OSError as error:
+        return error.errno in StorageFull.ERRNOS
+    return False
+
+
+def can_rename(source: Path, target: Path) -> bool:
+    """Whether a file in one directory can be renamed into the other: both are on one file system, and on one mount of
+    it. Raises OSError."""
+    descriptor, name = tempfile.mkstemp(dir=source)
+    os.close(descriptor)
+    renamed = target / Path(name).name
+    try:
+        Path(name).rename(renamed)
+    except OSError as error:
+        if error.errno != errno.EXDEV:
+            raise
+        return False
+    finally:
+        Path(name).unlink(missing_ok=True)
+        renamed.unlink(missing_ok=True)
+    return True
+
+
+def has_free_inodes(path: Path, count: int) -> bool:
+    """Whether so many files can still be made on the file system of `path`. True where it sets no limit to them."""
+    if sys.platform == "win32":
+        return True
+    status = os.statvfs(path)
+    return not status.f_files or status.f_favail >= count
 
 
 def free_bytes(path: Path) -> int:

@@ -138,7 +138,7 @@ def list_media_by_id(conn: sqlite3.Connection, team_id: int, ids: Sequence[str],
         f"WHERE team_id = :team_id AND {_LIVE} ORDER BY seq",
         {"ids": json.dumps(ids), "team_id": team_id, "now": now},
     )
-    return [media_from_row(row) for row in rows]
+    return [media_from_row(row) for row in rows.fetchall()]  # as in media_lists.list_media
 
 
 def update_media(conn: sqlite3.Connection, media: Media, values: Mapping[str, Any]) -> Media:
@@ -230,6 +230,11 @@ def delete_purgeable(conn: sqlite3.Connection, sha256: bytes) -> None:
 def delete_deleted(conn: sqlite3.Connection, sha256: bytes) -> None:
     """Remove the rows of all deleted images with these bytes."""
     conn.execute("DELETE FROM media WHERE sha256 = ? AND deleted_at IS NOT NULL", (sha256,))
+
+
+def has_live(conn: sqlite3.Connection) -> bool:
+    """Whether there is an image that is not deleted."""
+    return conn.execute("SELECT 1 FROM media WHERE deleted_at IS NULL LIMIT 1").fetchone() is not None
 
 
 def is_used(conn: sqlite3.Connection, sha256: bytes) -> bool:

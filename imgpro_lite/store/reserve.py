@@ -8,6 +8,7 @@ import contextlib
 import logging
 from pathlib import Path
 
+from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.files import allocate, free_bytes
 from imgpro_lite.store.sqlite_file import LEAST_TO_OPEN_BYTES
 
@@ -59,7 +60,8 @@ class Reserve:
             with unfinished.open("wb") as file:
                 allocate(file.fileno(), self._size_bytes)
             unfinished.replace(self._path)
-        except OSError:
-            log.warning("the reserve %s cannot be made", self._path, exc_info=True)
+        except OSError as error:
+            if error.errno not in StorageFull.ERRNOS:  # a quota is used up: the same as no room
+                log.warning("the reserve %s cannot be made", self._path, exc_info=True)
             with contextlib.suppress(OSError):
                 unfinished.unlink(missing_ok=True)

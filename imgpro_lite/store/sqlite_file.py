@@ -2,6 +2,7 @@
 
 import contextlib
 import sqlite3
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from importlib import resources
@@ -11,10 +12,11 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.store import account_rows
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import disk_full_as_refusal, free_bytes
+from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, is_out_of_room
 
 BUSY_TIMEOUT_MS = 5_000  # an operator's command or a backup may hold the write lock for a moment
 RETRY_AFTER_LOCKED_SECONDS = 5  # by then another BUSY_TIMEOUT_MS has passed
+RETRY_WAL_SECONDS = 0.01  # a migration of a new file takes about as long
 # "imgp": marks the file as ours, in the place that SQLite keeps for this.
 APPLICATION_ID = 0x696D6770
 # Reads go through the page cache of the system instead of copies of it: lists of a large library are a third faster.
@@ -44,7 +46,7 @@ def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
         conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
         _refuse_foreign(conn, path)
         # Readers never wait for the writer, and a crash leaves a log that the next start applies.
-        conn.execute("PRAGMA journal_mode = WAL")
+        _use_wal(conn)
         # A commit is on the disk before it is acknowledged; NORMAL would lose the last ones with the power (0.24 ms).
         conn.execute("PRAGMA synchronous = FULL")
         conn.execute("PRAGMA foreign_keys = ON")
@@ -57,11 +59,62 @@ def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return conn
 
 
+def connect_unwritable(path: Path) -> sqlite3.Connection:
+    """A connection for reading where nothing can be written: a snapshot or a backup that is mounted read-only.
+
+    Raises OperatorError, also for a database whose log cannot be read there.
+    """
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    has_log = log.exists() and log.stat().st_size > 0
+    if has_log and not index.exists():
+        raise OperatorError(
+            f"The database {path} has a log, {log.name}, but not {index.name}, and SQLite cannot make that where "
+            "nothing can be written. Copy the whole directory to where it can be, and look at the copy."
+        )
+    # Without a log SQLite has to be told that nobody writes: it would make one.
+    conn = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True, isolation_level=None
+    )
+    try:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _refuse_foreign(conn, path)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether SQLite says that the file is not, or no longer, a database."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _use_wal(conn: sqlite3.Connection) -> None:
+    """Write to a log. For a new file SQLite does not wait for another process that is about to do the same."""
+    ends_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
+    while True:
+        try:
+            conn.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF not in _LOCKED or time.monotonic() > ends_at:
+                raise
+            time.sleep(RETRY_WAL_SECONDS)
+        else:
+            return
+
+
 def _refuse_foreign(conn: sqlite3.Connection, path: Path) -> None:
     """Raise OperatorError for a database of another program, or of a newer version of this one."""
-    (application_id,) = conn.execute("PRAGMA application_id").fetchone()
-    (version,) = conn.execute("PRAGMA user_version").fetchone()
-    (objects,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    conn.execute("BEGIN")  # another process may be making the database
+    try:
+        (application_id,) = conn.execute("PRAGMA application_id").fetchone()
+        version = _version_of(conn)
+        (objects,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    finally:
+        if conn.in_transaction:  # an error may have ended it
+            conn.execute("ROLLBACK")
     if application_id != APPLICATION_ID and (application_id, version, objects) != (0, 0, 0):
         raise OperatorError(f"The file {path} is an SQLite database, but not one of imgpro-lite. It was left as it is.")
     newest = len(_migration_scripts())
@@ -91,9 +144,22 @@ def write_transaction(conn: sqlite3.Connection, clock: Clock) -> Iterator[Tx]:
         primary_code = error.sqlite_errorcode & 0xFF  # the low byte; the rest only says more
         if primary_code in _LOCKED:
             raise Overloaded(RETRY_AFTER_LOCKED_SECONDS) from error
-        if primary_code == sqlite3.SQLITE_FULL:
+        # SQLite has a word of its own for ENOSPC only. A full quota (EDQUOT), or a limit of sizes (EFBIG), is an I/O
+        # error to it, as EIO is.
+        is_full = primary_code == sqlite3.SQLITE_FULL
+        if is_full or (primary_code == sqlite3.SQLITE_IOERR and _is_out_of_room(_path_of(conn))):
             raise StorageFull from error
         raise
+
+
+def _is_out_of_room(path: Path) -> bool:
+    """Whether the database, or its log, may not grow."""
+    files = [path, Path(f"{path}-wal")]
+    return is_out_of_room(path.parent, max(file.stat().st_size if file.exists() else 0 for file in files))
+
+
+def _path_of(conn: sqlite3.Connection) -> Path:
+    return Path(conn.execute("PRAGMA database_list").fetchone()[2])
 
 
 @contextlib.contextmanager
@@ -108,36 +174,62 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
     except Overloaded as error:
         raise OperatorError(f"The database {path} is held by another program. Try again when it has ended.") from error
     except StorageFull as error:
-        raise OperatorError(_MAKE_ROOM) from error
+        message = "The disk is full; make room first. What the command had done before stays done."
+        raise OperatorError(message) from error
     finally:
         conn.close()
 
 
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
     """Apply the migrations that the file does not have yet. Raises OperatorError for one that was lost."""
-    (version,) = conn.execute("PRAGMA user_version").fetchone()
-    if version == 0:
+    if _version_of(conn) == 0:
         _refuse_lost(conn)
-    conn.create_function("reached", 1, reached)
-    for number, script in enumerate(_migration_scripts()[version:], start=version + 1):
-        # executescript commits what is open, so each script brings its own transaction.
-        conn.executescript(
-            f"BEGIN IMMEDIATE; SELECT reached('migration.begun');\n{script}\n"
-            f"SELECT reached('migration.applied'); PRAGMA user_version = {number}; "
-            "SELECT reached('migration.versioned'); COMMIT; SELECT reached('migration.committed')"
-        )
+    for number, script in enumerate(_migration_scripts(), start=1):
+        if _version_of(conn) < number:
+            with write_transaction(conn, clock) as tx:
+                _apply(tx.conn, number, script)
+            reached("migration.committed")
     with write_transaction(conn, clock) as tx:
         account_rows.ensure_anonymous_team(tx.conn, tx.now)
 
 
+def _apply(conn: sqlite3.Connection, number: int, script: str) -> None:
+    """Bring the database to this version, unless another process has just done it: a command beside a server."""
+    reached("migration.begun")
+    if _version_of(conn) >= number:
+        return
+    for statement in _statements(script):  # executescript would end the transaction first
+        conn.execute(statement)
+    reached("migration.applied")
+    conn.execute(f"PRAGMA user_version = {number}")
+    reached("migration.versioned")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script, each of which ends with a line."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+    yield statement  # only a comment, or SQLite says what is wrong with it
+
+
+def _version_of(conn: sqlite3.Connection) -> int:
+    (version,) = conn.execute("PRAGMA user_version").fetchone()
+    return int(version)
+
+
 def _refuse_lost(conn: sqlite3.Connection) -> None:
     """Raise OperatorError for an empty database where there are images. A new one would know none of them, and what
-    looks for files without an image would remove them all."""
-    path = Path(conn.execute("PRAGMA database_list").fetchone()[2])
+    looks for files without an image would set them all aside."""
+    path = _path_of(conn)
     if any(path.parent.glob("blobs/??/??/*")):
         raise OperatorError(
-            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Restore the database "
-            "from a backup, or move blobs away to begin anew. Nothing was changed."
+            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Remove {path.name}-wal "
+            f"and {path.name}-shm, if they are there, and restore {path.name} from a backup; or move blobs away to "
+            "begin anew. Nothing was changed."
         )
 
 
@@ -159,7 +251,7 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        hint = "Restore it from a backup; nothing was changed."
+        hint = "Restore it from a backup, or do what `imgpro-lite fsck` says; nothing was changed."
         primary_code = error.sqlite_errorcode & 0xFF
         if primary_code in _LOCKED:
             hint = "Another program holds it; try again when that has ended."
@@ -168,7 +260,7 @@ def database_errors(path: Path) -> Iterator[None]:
         elif primary_code == sqlite3.SQLITE_FULL:
             hint = _MAKE_ROOM
         elif primary_code == sqlite3.SQLITE_IOERR:
-            is_full = free_bytes(path.parent) < LEAST_TO_OPEN_BYTES
+            is_full = free_bytes(path.parent) < LEAST_TO_OPEN_BYTES or _is_out_of_room(path)
             hint = _MAKE_ROOM if is_full else "The disk or its file system has failed; the system's log may say more."
         raise OperatorError(f"The database {path} cannot be opened: {error}. {hint}") from error
     except StorageFull as error:

@@ -47,7 +47,7 @@ async def import_(request: Request) -> JsonAnswer:
     await uploads.refuse_duplicate(rt, caller, fields)
     async with open_spool(rt.blobs, rt.large_bodies) as spool:
         async with ends_with_client(request):
-            file = await imports.fetch_image(rt, caller, url, spool)
+            file = await imports.fetch_image(rt, caller, url, spool, request.state.request_id)
         return await _store(request, caller, file, fields, imports.file_name(url))
 
 

@@ -72,7 +72,7 @@ def viewer(site: Site, script: str) -> Any:
 def test_the_viewer_sends_a_request(site: Site) -> None:
     site.browser.show(width_px=360, dark=True)
     site.goto("/api")
-    assert viewer(site, "document.querySelectorAll('.opblock').length") == 13
+    assert viewer(site, "document.querySelectorAll('.opblock').length") == 14
     site.check_page(360)
     assert site.browser.run("document.documentElement.className") == "dark-mode"
     operation = "document.querySelector('#operations-Server-getHealth')"

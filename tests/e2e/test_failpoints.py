@@ -111,7 +111,7 @@ CASES: dict[str, tuple[Trigger, Callable[[Path], None]]] = {
     "delete.step": (delete_namespace, as_it_is),
     **{point: (nothing, as_it_is) for point in POINTS if point.startswith("sweep.")},
     "blob.purged": (nothing, as_it_is),
-    "orphans.removed": (nothing, leave_orphan),
+    "orphans.set_aside": (nothing, leave_orphan),
     **{point: (view, as_it_is) for point in POINTS if point.startswith("cache.")},
     **{point: (nothing, forget_database) for point in POINTS if point.startswith("migration.")},
     **{point: (nothing, forget_secret) for point in POINTS if point.startswith("secrets.")},

@@ -20,6 +20,7 @@ from running import WAIT_SECONDS, Running, command, environment, until
 from views import files_below
 
 from imgpro_lite.services.sweeper import SWEEP_EVERY_SECONDS
+from imgpro_lite.store.blobs import MIN_FREE_INODES
 
 pytestmark = needs_mounts()
 
@@ -91,18 +92,44 @@ def picture(number: int, tail_bytes: int = 0) -> bytes:
     return make_image("png", 20 + number, 10) + bytes(tail_bytes)
 
 
-@pytest.mark.parametrize("extension", ["jpeg", "png", "webp", "avif"])
-def test_a_variant_without_room(tmp_path: Path, extension: str) -> None:
+# A block is less than any of these pictures, but not than an AVIF of them.
+@pytest.mark.parametrize(("extension", "left_bytes"), [("jpeg", 4096), ("png", 4096), ("webp", 4096), ("avif", 0)])
+def test_a_variant_without_room(tmp_path: Path, extension: str, left_bytes: int) -> None:
     """The worker meets the full disk: the picture is not remembered as one that cannot be made."""
     config = "[storage]\nmin_free_mb = 0\nreserve_mb = 0\n[cache]\nintermediates_mb = 0\n"
     with serve_on_small_disk(tmp_path, "size=24m", config) as server:
         original = make_image("bmp", 900, 700) if extension != "png" else make_image("tiff", 900, 700)
         src = server.upload(original).json()["src"].rpartition(".")[0]
-        filler = fill(server, leave_bytes=4096)
+        filler = fill(server, left_bytes)
         check_full(server.get(f"{src}.{extension}?size=m"))
         assert unfinished(server) == []
         filler.unlink()
         assert server.get(f"{src}.{extension}?size=m").status_code == 200
+
+
+def test_no_more_files_can_be_made(tmp_path: Path) -> None:
+    config = "[storage]\nmin_free_mb = 1\nreserve_mb = 0\n[cache]\nintermediates_mb = 0\n"
+    with serve_on_small_disk(tmp_path, f"size=48m,nr_inodes={MIN_FREE_INODES + 60}", config) as server:
+        headers = make_key(server)
+        stored = []
+        while (answer := server.upload(picture(len(stored)), headers=headers)).status_code == 201:
+            stored.append(answer.json()["src"])
+        check_full(answer)
+        assert 5 < len(stored) < 60
+        assert server.get("/healthz").status_code == 503
+        assert [server.get(src).status_code for src in stored] == [200] * len(stored)
+
+
+def test_blobs_on_a_disk_of_their_own(tmp_path: Path) -> None:
+    """A rename would not work, and so no upload."""
+    (tmp_path / "data" / "blobs").mkdir(parents=True)
+    wrapper = in_namespace('mount -t tmpfs tmpfs "$1"', str(tmp_path / "data" / "blobs"))
+    server = Running.spawn(tmp_path, wrapper=wrapper)
+    try:
+        assert not server.is_ready()
+        assert f"Mount the disk at {tmp_path / 'data'} instead" in server.stderr
+    finally:
+        server.close()
 
 
 def test_everything_on_a_full_disk(tmp_path: Path) -> None:

@@ -67,5 +67,7 @@ def _make_right(operation: str, case: Case) -> None:
             case.query["namespace"] = "old-project"
     elif operation in ("getMedia", "updateMedia"):
         case.path_parameters["media_id"] = media_id
+    elif operation == "getOembed":
+        case.query["url"] = f"{case.operation.base_url.rstrip('/')}/{media_id}"
     elif operation == "getBytes":
         case.path_parameters.update(team_hash=team_hash, media_id=media_id)
