@@ -112,7 +112,7 @@ def run_sample(server: Running, operation_id: str, label: str, real: dict[str, s
     document = server.get("/openapi.json").json()
     (operation,) = [one for one in api_document.operations(document) if one.id == operation_id]
     (code,) = [one["source"] for one in operation.details["x-codeSamples"] if one["label"] == label]
-    code = make_real(code.replace("localhost", "127.0.0.1"), real)
+    code = make_real(code.replace("//localhost", "//127.0.0.1"), real)
     commands = {
         "curl": ["sh", "-c", code.replace("curl ", "curl --fail --noproxy '*' ", 1)],
         "Python": [sys.executable, "-W", "ignore", "-c", code],
