@@ -14,8 +14,7 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
 )
 
-PAGES = ["/api/quick-start", "/pricing"]
-LONG_PAGES = ["/api/errors", "/api/reference", "/api/ai-agents"]
+PAGES = ["/api/quick-start", "/api/reference", "/api/errors", "/api/ai-agents", "/pricing"]
 
 
 @dataclass
@@ -55,13 +54,9 @@ def check_on_every_screen(site: Site, pages: list[str]) -> None:
                 assert contrast >= SMALLEST_TEXT_CONTRAST, (path, text, dark)
 
 
+@pytest.mark.slow
 def test_pages_on_every_screen(site: Site) -> None:
     check_on_every_screen(site, PAGES)
-
-
-@pytest.mark.slow
-def test_long_pages_on_every_screen(site: Site) -> None:
-    check_on_every_screen(site, LONG_PAGES)
 
 
 def viewer(site: Site, script: str) -> Any:
