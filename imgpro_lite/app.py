@@ -48,7 +48,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
-from imgpro_lite.web import account_pages, api, cdn, dashboard, health, library, oembed, pages, sign_in, viewer
+from imgpro_lite.web import account_pages, api, cdn, dashboard, docs, health, library, oembed, pages, sign_in, viewer
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -113,6 +113,14 @@ def routes() -> list[BaseRoute]:
         Route("/dashboard/sign-in/link", sign_in.show_link, methods=["GET"]),
         Route("/dashboard/sign-in/link", sign_in.follow_link, methods=["POST"]),
         Route("/dashboard/sign-out", sign_in.sign_out, methods=["POST"]),
+        Route("/api", docs.show_interactive, methods=["GET"]),
+        Route("/api/{name}", docs.show_article, methods=["GET"]),
+        Route("/pricing", docs.show_article, methods=["GET"]),
+        Route("/pricing.md", docs.show_article, methods=["GET"]),
+        Route("/openapi.yaml", docs.openapi_yaml, methods=["GET"]),
+        Route("/openapi.json", docs.openapi_json, methods=["GET"]),
+        Route("/llms.txt", docs.llms, methods=["GET"]),
+        Route("/llms-full.txt", docs.llms_full, methods=["GET"]),
         Route("/{media_id:media_id}", viewer.show_image, methods=["GET"]),
         Route("/oembed", oembed.oembed, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),

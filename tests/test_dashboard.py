@@ -133,7 +133,10 @@ def test_an_address_that_is_not_confirmed(shared: Api) -> None:
 def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
     reader, _ = signed_in(shared, "--read-only", email=new_email())
     page = reader.open("/dashboard")
-    assert {str(one["src"]).split("/")[-1].split(".")[0] for one in page.attributes("script")} == {"dashboard", "gallery"}
+    assert {str(one["src"]).split("/")[-1].split(".")[0] for one in page.attributes("script")} == {
+        "dashboard",
+        "gallery",
+    }
     assert "Make private" not in page.text
     assert "Make the key" not in reader.open("/dashboard/keys").text
 
