@@ -142,12 +142,12 @@ def sign_in_by_mail(site: Site) -> None:
     assert site.faults() == []
 
 
-def test_every_page_on_every_screen(site: Site) -> None:
-    long = site.add(90, name="long" * 60, public="false")
+def check_screens(site: Site, paths: list[str]) -> None:
+    """Pages on a phone and a desktop, in light and dark: nothing sticks out, everything can be read, hit and named."""
     for width_px in (320, 1280):
         for dark in (False, True):
             site.browser.show(width_px=width_px, dark=dark)
-            for path in ("/dashboard", "/dashboard?tags=nothing", "/dashboard/keys", "/dashboard/settings"):
+            for path in paths:
                 site.open(path)
                 if path == "/dashboard":
                     site.mouse(".choose input")
@@ -158,6 +158,11 @@ def test_every_page_on_every_screen(site: Site) -> None:
                 assert min(site.browser.run(heights)) >= SMALLEST_TARGET_PX, path
                 assert site.browser.run(NAMELESS) == []
                 assert site.faults() == []
+
+
+def test_every_page_on_every_screen(site: Site) -> None:
+    long = site.add(90, name="long" * 60, public="false")
+    check_screens(site, ["/dashboard", "/dashboard?tags=nothing", "/dashboard/keys", "/dashboard/settings"])
     site.api("DELETE", f"/media/{long}")
 
 
@@ -261,6 +266,18 @@ def test_editing_one(site: Site) -> None:
     site.api("DELETE", f"/media/{edited}")
 
 
+def test_a_new_key_is_copied(site: Site) -> None:
+    site.open("/dashboard/keys")
+    site.fill("#name", "Copied")
+    site.browser.click("form:has(#name) button")
+    site.mouse(".copy button")
+    until(lambda: "Copied" in site.browser.run("document.querySelector('.copy button').textContent"))
+    assert site.faults() == []
+    key = site.browser.run("document.querySelector('.copy input').value")
+    answer = httpx2.get(f"{site.server.url}/v1/usage", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
+    assert answer.status_code == 200
+
+
 def test_scrolling_on_and_on(site: Site) -> None:
     digest = hashlib.sha256(make_image("png", 40, 30)).digest()  # of the first picture, so that they have a file
     add_rows(site.server.data_dir, site.headers, 120, namespace="many", sha256=digest)
@@ -300,3 +317,4 @@ def test_a_session_that_has_ended_is_told(site: Site) -> None:
     assert site.browser.run(page) == f"{site.url}/dashboard"
     site.browser.click("nav form button")
     assert "/dashboard/sign-in" in site.browser.run(page)
+    check_screens(site, ["/dashboard/sign-in"])

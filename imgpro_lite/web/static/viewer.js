@@ -1,4 +1,5 @@
-// The page of an image works without this. It copies texts, and follows the choice of size and format at once.
+// The page of an image works without this. It copies texts, as on every page that has some (a new key), and follows the
+// choice of size and format at once.
 "use strict";
 
 const form = document.querySelector("form[data-stem]");
@@ -15,8 +16,8 @@ for (const field of document.querySelectorAll(".copy input")) {
   });
 }
 
-form.addEventListener("change", showChoice);
-form.addEventListener("submit", (event) => event.preventDefault());
+form?.addEventListener("change", showChoice);
+form?.addEventListener("submit", (event) => event.preventDefault());
 
 async function copy(field) {
   try {
