@@ -7,6 +7,7 @@ import pytest
 from commands import authorization
 from conftest import Api
 from library import add, add_rows, new_email
+from pages import Page
 from shared import serve
 from signing_in import Browser, Shown, signed_in
 from viewing import ImagePage
@@ -173,3 +174,15 @@ def test_the_page_of_a_public_image_is_the_same_for_everybody(shared: Api) -> No
     answers: list[Any] = [browser.get(path), Browser.at(shared).get(path)]
     assert [ImagePage(one).heading for one in answers] == ["photo.jpg"] * 2
     assert answers[0].text == answers[1].text
+
+
+def test_the_interactive_documentation_asks_as_the_one_who_is_signed_in(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    add(shared, authorization(key))
+
+    def csrf(visitor: Browser) -> str:
+        (place,) = [one for one in Page(visitor.get("/api").text).attributes("div") if one.get("id") == "viewer"]
+        return str(place["data-csrf-token"])
+
+    assert csrf(Browser.at(shared)) == ""
+    assert len(browser.ask_api("GET", "/v1/media", csrf(browser)).json()["items"]) == 1

@@ -9,10 +9,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from imgpro_lite.errors import NotFound
+from imgpro_lite.services import sessions
 from imgpro_lite.settings import Settings
 from imgpro_lite.web.page_answer import page
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.samples import API_KEY
+from imgpro_lite.web.session import get_visit
 
 if TYPE_CHECKING:
     from imgpro_lite.web.documentation import Docs
@@ -64,9 +66,18 @@ async def show_interactive(request: Request) -> Response:
     """GET /api"""
     made = await docs(request)
     context = {"entry": None, "entries": made.entries, "api_key": api_key_of(request)}
+    context["csrf_token"] = await _csrf_token(request, made.settings)
     shown = page(request, "docs/interactive.html", context)
     shown.headers["Content-Security-Policy"] = _interactive_policy(made.settings)
     return shown
+
+
+async def _csrf_token(request: Request, settings: Settings) -> str:
+    """What has requests to the API sent as the one who is signed in; nothing where nobody is, or where the API has a
+    host of its own, which knows no sessions."""
+    visit = await get_visit(request)
+    is_same_host = _origin(settings.api_url) == _origin(settings.public_url)
+    return sessions.csrf_token(runtime(request), visit.session) if visit.caller and is_same_host else ""
 
 
 def _interactive_policy(settings: Settings) -> str:

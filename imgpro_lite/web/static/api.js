@@ -7,7 +7,7 @@ dark.addEventListener("change", followColours);
 followColours();
 
 const place = document.getElementById("viewer");
-const { document: address, apiKey } = place.dataset;
+const { document: address, apiKey, csrfToken } = place.dataset;
 const ui = SwaggerUIBundle({
   url: address,
   domNode: place,
@@ -16,6 +16,11 @@ const ui = SwaggerUIBundle({
   defaultModelsExpandDepth: -1,
   tryItOutEnabled: true,
   validatorUrl: null,
+  requestInterceptor: (request) => {
+    const isOurs = new URL(request.url, location).origin === location.origin;
+    if (csrfToken && isOurs && !request.headers.Authorization) request.headers["X-CSRF-Token"] = csrfToken;
+    return request;
+  },
   onComplete: () => {
     if (apiKey.startsWith("img_live_")) ui.preauthorizeApiKey("apiKey", apiKey);
   },

@@ -2,6 +2,8 @@
 "use strict";
 
 const gallery = document.getElementById("gallery");
+const TOLD_MILLISECONDS = 6000; // long enough to be read
+let hiding;
 const csrfToken = document.querySelector("meta[name=csrf-token]").content;
 
 // A refusal. `errors` has the messages of each wrong field, `body` the whole answer.
@@ -31,11 +33,13 @@ async function callApi(method, path, body) {
   throw new Refused(content.message || "Something went wrong on the server.", content);
 }
 
-// Tell it to everybody, screen readers too.
-function tell(text, isProblem = false) {
+// Tell it to everybody, screen readers too. A problem stays until something else is told; "aside" is for them alone.
+function tell(text, kind = "") {
   const line = document.getElementById("status");
   line.textContent = text;
-  line.classList.toggle("bad", isProblem);
+  line.className = kind === "aside" ? "unseen" : `toast ${kind}`;
+  clearTimeout(hiding);
+  if (kind !== "bad") hiding = setTimeout(() => (line.textContent = ""), TOLD_MILLISECONDS);
 }
 
 function countImages(number) {

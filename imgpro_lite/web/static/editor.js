@@ -35,7 +35,7 @@ async function openEditor(id) {
     fill(await callApi("GET", `/media/${id}`));
     editor.showModal();
   } catch (refused) {
-    tell(refused.message, true);
+    tell(refused.message, "bad");
   }
 }
 

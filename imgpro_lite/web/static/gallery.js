@@ -18,11 +18,11 @@ if (more) {
       const page = await callApi("GET", `/media?${nextPage()}`);
       for (const item of page.items) gallery.append(makeTile(item));
       gallery.dataset.cursor = page.cursor || "";
-      tell(`${countImages(page.items.length)} more`);
+      tell(`${countImages(page.items.length)} more`, "aside");
       if (!page.has_more) more.parentElement.remove();
       else atTheEnd.observe(more);
     } catch (refused) {
-      tell(refused.message, true); // a click tries again
+      tell(refused.message, "bad"); // a click tries again
     } finally {
       isLoading = false;
     }

@@ -71,7 +71,7 @@ async function changeSelected(form, choice) {
     form.reset();
     tell(`${countImages(updated)} changed`);
   } catch (refused) {
-    tell(refused.message, true);
+    tell(refused.message, "bad");
   }
 }
 
@@ -103,7 +103,7 @@ async function deleteTiles(tiles) {
     tell(`${countImages(deleted)} deleted`);
     return true;
   } catch (refused) {
-    tell(refused.message, true);
+    tell(refused.message, "bad");
     return false;
   }
 }
