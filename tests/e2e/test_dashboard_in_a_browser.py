@@ -238,6 +238,7 @@ def test_editing_one(site: Site) -> None:
     until(lambda: site.count("#editor[open]"))
     assert site.browser.run("document.querySelector('#editor h2').textContent") == HOSTILE
     until(lambda: site.browser.run("document.querySelector('#editor img').naturalWidth") == 100)
+    assert site.browser.run(NAMELESS) == []
     site.fill("#edit-name", "Renamed")
     site.fill("#edit-tags", "one, Two")
     site.fill("#edit-date", "2024-05-06T07:08:09")

@@ -47,8 +47,7 @@ function fill(media) {
   picture.width = media.width;
   picture.height = media.height;
   picture.hidden = false;
-  const page = `${gallery.dataset.base}/${media.id}`;
-  for (const link of editor.querySelectorAll(".preview a, a.page")) link.href = page;
+  editor.querySelector("a.page").href = `${gallery.dataset.base}/${media.id}`;
   editor.querySelector("a.original").href = pictureAddress(media, `.${media.extension}`);
   editor.querySelector(".facts-line").textContent = facts(media);
   for (const [name, value] of Object.entries(fieldValues(media))) editorForm.elements[name].value = value;
