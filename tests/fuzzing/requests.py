@@ -17,7 +17,9 @@ PATHS = [
     "/v1/media/batch", "/v1/usage", "/v1/namespaces", "/v1/nothing", "/verify", "/verify/resend", "/upgrade/pro",
     "/upgrade/none", "/static/style.css", "/static/..%2fx", "//v1/keys", "/v1/../v1/keys", "/v1/%2e%2e/keys",
     "/v1/media/%00", "/abcd1/abcdefghijklm1.png", "/%F0%9F%98%80", "/v1/media/abcdefghijklm1", "/*", "/.",
-    "/abcdefghijklm1", "/abcdefghijklm1/", "/oembed", "/oembed/",
+    "/abcdefghijklm1", "/abcdefghijklm1/", "/oembed", "/oembed/", "/dashboard", "/dashboard/", "/dashboard/keys",
+    "/dashboard/settings", "/dashboard/sign-out", "/dashboard/sign-in?next=//x",
+    "/dashboard/sign-in/link", "/dashboard/x",
 ]  # fmt: skip
 # Nothing here is ever dialled but loopback; texts made at random are never addresses.
 URLS = [
@@ -27,7 +29,8 @@ URLS = [
 EXTENSIONS = ["jpeg", "jpg", "png", "webp", "avif", "gif", "svg", "heic", "bmp", "tiff", "JPG", "php", "x" * 9, "%00"]
 HEADERS = [
     "Host", "Range", "If-None-Match", "If-Modified-Since", "If-Range", "Content-Type", "Content-Length", "Accept",
-    "X-Forwarded-For", "X-Forwarded-Host", "Origin", "Access-Control-Request-Method", "Expect", "Cookie",
+    "X-Forwarded-For", "X-Forwarded-Host", "Origin", "Sec-Fetch-Site", "X-CSRF-Token",
+    "Access-Control-Request-Method", "Expect", "Cookie",
     "Access-Control-Request-Headers", "Authorization", "Content-Encoding", "Accept-Encoding", "X-Request-Id",
     "X-HTTP-Method-Override", "Upgrade", "TE", "X" * 300,
 ]  # fmt: skip
@@ -35,9 +38,11 @@ HEADER_VALUES = [
     "bytes=0-", "bytes=5-2", "bytes=-0", "bytes=0-0,2-3" + ",5-6" * 50, "bytes=99999999999999999999-", "*", 'W/"x"',
     '"', "Thu, 01 Jan 1970 00:00:00 GMT", "Mon, 31 Feb 0000 99:99:99 +9999", "multipart/form-data",
     "multipart/form-data; boundary=x", "application/json; charset=utf-16", "PATCH", "100-continue", "x" * 5000,
-    "null", "https://evil.example", "127.0.0.1, ::1, x", "[::1]:80", "gzip", "a=b; a=c", "websocket", "Bearer",
+    "null", "same-origin", "imgpro-session=x",
+    "https://evil.example", "127.0.0.1, ::1, x", "[::1]:80", "gzip", "a=b; a=c", "websocket", "Bearer",
     "Bearer  ", "Basic eDp5", "Bearer img_live_" + "a" * 32, "0", "5", "-1",
 ]  # fmt: skip
+_DASHBOARD = [b"/dashboard/sign-in", b"/dashboard/sign-in/link", b"/dashboard/keys", b"/dashboard/settings"]
 KEPT = 300  # of ids, addresses and tokens: enough to hit some that were deleted meanwhile
 
 _LEARNT = {
@@ -207,7 +212,7 @@ class Generator:
         token = self._known.pick(rng, "tokens", b"x")
         if rng.random() < 0.3:
             token = corpus.damage(rng, token)
-        path = rng.choice([b"/verify", b"/verify", b"/verify/resend", b"/upgrade/pro", b"/upgrade/scale"])
+        path = rng.choice([b"/verify", b"/verify", b"/verify/resend", b"/upgrade/pro", b"/upgrade/scale", *_DASHBOARD])
         if rng.random() < 0.5:
             return self._request(rng.choice(["GET", "HEAD"]), path + _query([(b"t", token)] * rng.choice([1, 1, 1, 2])))
         fields = [(b"t", token), (b"answer", rng.choice([b"confirm", b"disown", values.raw(rng)]))]
