@@ -48,7 +48,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
-from imgpro_lite.web import api, cdn, health, library, pages
+from imgpro_lite.web import api, cdn, health, library, oembed, pages, viewer
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -102,6 +102,8 @@ def routes() -> list[BaseRoute]:
         Route("/verify/resend", pages.resend, methods=["POST"]),
         Route("/upgrade/{plan}", pages.show_upgrade, methods=["GET"]),
         Route("/upgrade/{plan}", pages.accept_upgrade, methods=["POST"]),
+        Route("/{media_id:media_id}", viewer.show_image, methods=["GET"]),
+        Route("/oembed", oembed.oembed, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),
         Route("/{team_hash:team_hash}/{media_id:media_id}.{extension:extension}", cdn.image, methods=["GET"]),
     ]

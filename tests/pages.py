@@ -54,12 +54,14 @@ class Page(HTMLParser):
             self.links.append(values["href"] or "")
         elif tag == "form":
             self.forms.append(Form(str(values["method"]), str(values["action"])))
-        elif tag == "input":
+        elif tag == "input" and values.get("type") == "hidden":
             self.forms[-1].hidden[str(values["name"])] = str(values["value"])
-        elif tag == "button":
+        elif tag == "button" and "form" in self._open:
             self.forms[-1].buttons.append((values.get("name"), values.get("value"), ""))
 
     def handle_endtag(self, tag: str) -> None:
+        if tag not in self._open:
+            return
         while self._open and self._open.pop() != tag:
             pass
 
@@ -68,7 +70,7 @@ class Page(HTMLParser):
             self.title += data
         if "h1" in self._open:
             self.heading += data
-        if "button" in self._open:
+        if "button" in self._open and "form" in self._open:
             name, value, label = self.forms[-1].buttons[-1]
             self.forms[-1].buttons[-1] = (name, value, label + data)
         if not _SILENT & set(self._open):

@@ -10,7 +10,8 @@ import pyvips
 
 from imgpro_lite.formats import Format, intermediate_format
 from imgpro_lite.imaging.loaders import Picture
-from imgpro_lite.imaging.rendering import Size, decode, upright_srgb
+from imgpro_lite.imaging.rendering import decode, upright_srgb
+from imgpro_lite.imaging.sizes import Size
 
 # Below this a picture is decoded in some 10 ms, which is what reading an intermediate takes.
 _WORTH_PIXELS = 2_000_000

@@ -1,34 +1,11 @@
 """From an opened picture to upright sRGB pixels of an exact size: what variants and intermediates have in common."""
 
-from dataclasses import dataclass
-
 import pyvips
 
 from imgpro_lite.imaging.colour import before_resizing, to_srgb
 from imgpro_lite.imaging.frames import is_animated, resize_frames
 from imgpro_lite.imaging.loaders import Picture
-
-
-@dataclass(frozen=True)
-class Size:
-    """Upright, in pixels, of one frame."""
-
-    width: int
-    height: int
-
-    @property
-    def short_edge(self) -> int:
-        """The smaller of the two."""
-        return min(self.width, self.height)
-
-    @property
-    def pixels(self) -> int:
-        """The area."""
-        return self.width * self.height
-
-    def scaled(self, factor: float) -> "Size":
-        """The size times a factor, rounded to the nearest pixel (decision 42), at least 1 x 1."""
-        return Size(max(1, round(self.width * factor)), max(1, round(self.height * factor)))
+from imgpro_lite.imaging.sizes import Size
 
 
 def decode(picture: Picture, size: Size, frames: int = 1, *, coarseness: float = 1.0) -> pyvips.Image:

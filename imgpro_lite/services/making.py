@@ -7,6 +7,7 @@ from pathlib import Path
 from imgpro_lite.errors import InternalError, NotFound, TransformFailed
 from imgpro_lite.formats import SIZES_PX, Format, can_make, intermediate_format
 from imgpro_lite.imaging.jobs import INTERMEDIATE_EDGES_PX, PIPELINE_VERSION, Priority, Transform
+from imgpro_lite.imaging.sizes import Size, variant_size
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Maker
 from imgpro_lite.settings import ImagingSettings
@@ -46,20 +47,28 @@ class Variant:
         """Names the content and the variant, so it changes exactly when the bytes may."""
         return self.name or self.media.sha256.hex()
 
+    @property
+    def pixel_size(self) -> Size:
+        """How large it is, or will be once it is made."""
+        full = Size(self.media.width, self.media.height)
+        if self.name is None:
+            return full
+        return variant_size(full, self.media.format, self.format, self.short_edge_px)
+
 
 def variant_of(settings: ImagingSettings, media: Media, target: Format, size: str | None) -> Variant:
     """What this image is under an extension and a size. Raises NotFound for an extension that it does not have."""
     if not can_make(media.format, target):
         raise NotFound("There is no such image.")
-    short_edge_px = _short_edge_px(media, size)
-    if target is media.format and (short_edge_px is None or media.format is Format.SVG):
+    edge_px = short_edge_px(media, size)
+    if target is media.format and (edge_px is None or media.format is Format.SVG):
         return Variant(media, target, None, None)
     if target is media.format and target not in _RESIZABLE:
         raise NotFound(f"There is no smaller .{target}; ask for .jpeg, .png, .webp or .avif.")
     effort = 0
     if target is Format.AVIF:
-        effort = FINE_EFFORT if settings.refine_avif and short_edge_px is not None else DRAFT_EFFORT
-    return _named(settings, Variant(media, target, short_edge_px, None, effort))
+        effort = FINE_EFFORT if settings.refine_avif and edge_px is not None else DRAFT_EFFORT
+    return _named(settings, Variant(media, target, edge_px, None, effort))
 
 
 def draft_of(settings: ImagingSettings, variant: Variant) -> Variant | None:
@@ -164,7 +173,7 @@ def _is_as_good(variant: Variant) -> bool:
     return variant.format not in (Format.PNG, Format.GIF) or variant.media.format in _DRAWINGS
 
 
-def _short_edge_px(media: Media, size: str | None) -> int | None:
+def short_edge_px(media: Media, size: str | None) -> int | None:
     """The size to make, or None when nothing would shrink. An SVG has no pixels of its own: it is drawn at any size."""
     wanted = SIZES_PX.get(size or "")
     if wanted is None or (media.format is not Format.SVG and min(media.width, media.height) <= wanted):

@@ -36,9 +36,9 @@ async def image(request: Request) -> Response:
     wanted = size[0].lower() if size else None
     variant = await find_variant(rt, params["team_hash"], params["media_id"], target, wanted)
     if is_not_modified(request.headers, variant.etag, variant.media.created_at):
-        return Response(status_code=304, headers=_headers(rt, variant))
+        return Response(status_code=304, headers=_headers(request, variant))
     descriptor = await open_variant(rt, variant)
-    headers = _headers(rt, variant)  # now, because making it may have taken seconds of the time that is left
+    headers = _headers(request, variant)  # now, because making it may have taken seconds of the time that is left
     size_bytes = os.fstat(descriptor).st_size
     try:
         span = requested_span(request.headers, variant.etag, size_bytes)
@@ -87,17 +87,19 @@ def _max_age_seconds(rt: Runtime, variant: Variant) -> int:
     return most_seconds if expires_at is None else max(0, min(most_seconds, expires_at - rt.clock.now()))
 
 
-def _headers(rt: Runtime, variant: Variant) -> dict[str, str]:
+def _headers(request: Request, variant: Variant) -> dict[str, str]:
+    # Links of pages for downloading have this parameter; it changes no byte, so no cached file either (decision 42).
+    disposition = "attachment" if "download" in request.query_params else "inline"
     stem = variant.media.name.rsplit(".", 1)[0] or variant.media.id
     headers = {
         "Content-Type": MEDIA_TYPES[variant.format],
         "ETag": f'"{variant.etag}"',
         "Last-Modified": formatdate(max(0, variant.media.created_at), usegmt=True),
-        "Cache-Control": f"public, max-age={_max_age_seconds(rt, variant)}",
+        "Cache-Control": f"public, max-age={_max_age_seconds(runtime(request), variant)}",
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         # RFC 5987: the only place where a caller's text reaches a header.
-        "Content-Disposition": f"inline; filename*=UTF-8''{quote(f'{stem}.{variant.format}', safe='')}",
+        "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(f'{stem}.{variant.format}', safe='')}",
     }
     if variant.format is Format.SVG:
         headers["Content-Security-Policy"] = SVG_POLICY

@@ -1,7 +1,9 @@
 """Which host serves which part, and where (decision 2)."""
 
+import re
 from urllib.parse import urlsplit
 
+from imgpro_lite.ids import MEDIA_ID_CHARS
 from imgpro_lite.settings import Settings
 
 
@@ -34,11 +36,13 @@ class Hosts:
 
 # First parts of paths that are pages for people, so that errors there are pages too (decision 47).
 _PAGES = frozenset({"upgrade", "verify"})
+_MEDIA_ID = re.compile(f"[a-z0-9]{{{MEDIA_ID_CHARS}}}")
 
 
 def is_page(path: str) -> bool:
     """Whether people see what is at a path in a browser, after any prefix is taken off."""
-    return path.split("/")[1] in _PAGES
+    first = path.split("/")[1]
+    return first in _PAGES or _MEDIA_ID.fullmatch(first) is not None
 
 
 def part_of(path: str) -> str:

@@ -1,7 +1,7 @@
 """HTML pages: the templates and static files of the server, and the headers that every page has."""
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
 from typing import Any
@@ -20,7 +20,11 @@ from imgpro_lite.web.page_text import FILTERS
 _TITLES = {400: "That did not work", 404: "Not found", 405: "Not possible here", 429: "Please wait a little"}
 _TITLE_OF_OTHERS = "Something went wrong"
 
-STATIC_MEDIA_TYPES = {"css": "text/css; charset=utf-8", "svg": "image/svg+xml"}
+STATIC_MEDIA_TYPES = {
+    "css": "text/css; charset=utf-8",
+    "js": "text/javascript; charset=utf-8",
+    "svg": "image/svg+xml",
+}
 STATIC_SECONDS = 365 * SECONDS_PER_DAY  # a changed file has another name; a year is the most that RFC 9111 expects
 _HASH_CHARS = 12  # enough that two versions of a file never share a name
 
@@ -51,7 +55,13 @@ class Pages:
         files = _static_files()
         self.static = {file.name: file for file in files.values()}
         public_url = urlsplit(settings.public_url)
+        src_url = urlsplit(settings.src_url)
+        is_elsewhere = (src_url.scheme, src_url.netloc) != (public_url.scheme, public_url.netloc)
         # Paths and not whole addresses, so that a page also works under a name that the settings do not know.
+        self.src_base = settings.src_url if is_elsewhere else src_url.path
+        """What the addresses of pictures on a page begin with."""
+        self.picture_policy = {"img-src": f"'self' {src_url.scheme}://{src_url.netloc}"} if is_elsewhere else {}
+        """What a page's policy needs for pictures, when they have a host of their own."""
         self._environment.globals.update(
             base_path=public_url.path,
             site_name=public_url.netloc + public_url.path,
@@ -80,7 +90,8 @@ def _static_files() -> dict[str, StaticFile]:
 class PageAnswer(Response):
     """A page for nobody's cache or search engine, that runs and frames nothing and gives its address to nobody.
 
-    The address holds a token, hence no referrer. `form_targets` are where its forms may lead, beside this server.
+    The address holds a token, hence no referrer. `form_targets` are where its forms may lead, beside this server;
+    `policy` has directives that replace those of the Content-Security-Policy, or join them.
     """
 
     media_type = "text/html"
@@ -91,12 +102,21 @@ class PageAnswer(Response):
         status_code: int = 200,
         headers: dict[str, str] | None = None,
         form_targets: Iterable[str] = (),
+        policy: Mapping[str, str] | None = None,
+        cache_control: str = "no-store",
     ) -> None:
-        forms = " ".join(["'self'", *form_targets])
+        directives = {
+            "default-src": "'none'",
+            "style-src": "'self'",
+            "img-src": "'self'",
+            "form-action": " ".join(["'self'", *form_targets]),
+            "base-uri": "'none'",
+            "frame-ancestors": "'none'",
+            **(policy or {}),
+        }
         fixed = {
-            "Cache-Control": "no-store",
-            "Content-Security-Policy": "default-src 'none'; style-src 'self'; img-src 'self'; "
-            f"form-action {forms}; base-uri 'none'; frame-ancestors 'none'",
+            "Cache-Control": cache_control,
+            "Content-Security-Policy": "; ".join(f"{name} {sources}" for name, sources in directives.items()),
             "Cross-Origin-Opener-Policy": "same-origin",
             "Referrer-Policy": "no-referrer",
             "X-Content-Type-Options": "nosniff",

@@ -6,6 +6,8 @@ from imgpro_lite.plans import Plan
 from imgpro_lite.settings import BYTES_PER_MB
 
 _STORAGE_UNITS = ("MB", "GB", "TB", "PB")
+_BYTES_PER_KB = 1024
+_TIME_UNITS = {"day": 86_400, "hour": 3600, "minute": 60}
 _SECONDS_PER_MINUTE = 60
 _MINUTES_PER_HOUR = 60
 
@@ -36,6 +38,23 @@ def storage(size_bytes: int) -> str:
     return f"{amount:,.1f}".removesuffix(".0") + f" {unit}"
 
 
+def file_size(size_bytes: int) -> str:
+    """A size for people who download: `812 bytes`, `245 KB`, `1.4 MB`."""
+    if size_bytes < _BYTES_PER_KB:
+        return count(size_bytes, "byte")
+    if size_bytes < BYTES_PER_MB:
+        return f"{round(size_bytes / _BYTES_PER_KB)} KB"
+    return storage(size_bytes)
+
+
+def time_left(seconds: int) -> str:
+    """`in 3 days`, rounded to the nearest of the largest unit that there are two of."""
+    for unit, unit_seconds in _TIME_UNITS.items():
+        if (amount := round(seconds / unit_seconds)) >= 2:
+            return f"in {count(amount, unit)}"
+    return "in a minute"
+
+
 def waiting_time(seconds: int) -> str:
     """How long to wait, in minutes or hours, rounded up so that it is never too short."""
     minutes = max(1, -(-seconds // _SECONDS_PER_MINUTE))
@@ -62,6 +81,8 @@ FILTERS = {
     "utc_time": utc_time,
     "iso_time": iso_time,
     "count": count,
+    "file_size": file_size,
+    "time_left": time_left,
     "waiting_time": waiting_time,
     "plan_uploads": plan_uploads,
     "plan_storage": plan_storage,

@@ -8,14 +8,24 @@ from imgpro_lite.services.accounts import NewKey, key_limits
 from imgpro_lite.services.limits import register_url
 
 
+def page_url(rt: Runtime, media: Media) -> str:
+    """The address of an image's page."""
+    return f"{rt.public_url}/{media.id}"
+
+
+def picture_stem(base: str, media: Media) -> str:
+    """The addresses of an image's bytes up to the extension. `base` is what the server's addresses begin with."""
+    return f"{base}/{media.team_hash}/{media.id}"
+
+
 def present_fixed(rt: Runtime, media: Media, *, owner: bool) -> dict[str, Any]:
     """The fixed fields of an image. `owner`: whether its own team is asking."""
     display = media.display.value
     shown: dict[str, Any] = {
         "id": media.id,
         "name": media.name,
-        "url": f"{rt.public_url}/{media.id}",
-        "src": f"{rt.src_url}/{media.team_hash}/{media.id}.{display}",
+        "url": page_url(rt, media),
+        "src": f"{picture_stem(rt.src_url, media)}.{display}",
         "width": media.width,
         "height": media.height,
         "filesize": media.filesize_bytes,

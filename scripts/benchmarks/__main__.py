@@ -21,6 +21,7 @@ from benchmarks import (
     startup,
     svg_refusals,
     sweep,
+    viewer,
 )
 from benchmarks.harness import Row
 
@@ -33,6 +34,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "first-view": first_view.run,
     "further-views": further_views.run,
     "cold-page": cold_page.run,
+    "viewer": viewer.run,
     "memory": memory.run,
     "slow-clients": slow_clients.run,
     "small-uploads": small_uploads.run,

@@ -11,6 +11,7 @@ from typing import Any
 import httpx2
 import pytest
 from browser import Browser, find_browser, open_browser
+from images import make_image
 from running import Running, servers
 
 from imgpro_lite import links
@@ -100,6 +101,12 @@ class Site:
         team = self.server.upload(picture, headers=bearer).json()["src"].split("/")[3]
         return self.link(f"/upgrade/{plan}", links.UPGRADE, {"team": team, "plan": plan})
 
+    def image_page(self) -> str:
+        """The page of an image about which much is known."""
+        fields = {"name": "word " * 12 + "long" * 40, "tags": "one,two words," + "x" * 50, "note": "long" * 60}
+        answer = self.server.upload(make_image("png", 700, 660, alpha=True), data=fields)
+        return f"{self.server.url}/{answer.json()['id']}"
+
     def heading(self) -> str:
         return str(self.browser.run("document.querySelector('h1').textContent"))
 
@@ -142,6 +149,7 @@ def every_page(site: Site) -> list[str]:
         site.upgrade_link("pro"),
         site.upgrade_link("free"),
         f"{site.server.url}/verify?t=nothing",
+        site.image_page(),
     ]
 
 
@@ -158,7 +166,8 @@ def test_every_page_on_every_screen(site: Site) -> None:
                 assert site.browser.run("document.documentElement.scrollWidth") == width_px
                 contrast, text = site.browser.run(LOWEST_CONTRAST)
                 assert contrast >= SMALLEST_TEXT_CONTRAST, (text, dark)
-                heights = "[...document.querySelectorAll('button')].map(b => b.getBoundingClientRect().height)"
+                targets = "[...document.querySelectorAll('button, fieldset label')]"
+                heights = f"{targets}.map(b => b.getBoundingClientRect().height)"
                 assert min(site.browser.run(heights) or [SMALLEST_TARGET_PX]) >= SMALLEST_TARGET_PX
                 backgrounds.add(site.browser.run("getComputedStyle(document.body).backgroundColor"))
             assert backgrounds == {"rgb(18, 22, 27)" if dark else "rgb(244, 246, 249)"}

@@ -17,6 +17,7 @@ PATHS = [
     "/v1/media/batch", "/v1/usage", "/v1/namespaces", "/v1/nothing", "/verify", "/verify/resend", "/upgrade/pro",
     "/upgrade/none", "/static/style.css", "/static/..%2fx", "//v1/keys", "/v1/../v1/keys", "/v1/%2e%2e/keys",
     "/v1/media/%00", "/abcd1/abcdefghijklm1.png", "/%F0%9F%98%80", "/v1/media/abcdefghijklm1", "/*", "/.",
+    "/abcdefghijklm1", "/abcdefghijklm1/", "/oembed", "/oembed/",
 ]  # fmt: skip
 # Nothing here is ever dialled but loopback; texts made at random are never addresses.
 URLS = [
@@ -42,6 +43,7 @@ KEPT = 300  # of ids, addresses and tokens: enough to hit some that were deleted
 _LEARNT = {
     "ids": re.compile(rb'"id":"([a-z0-9]{14})"'),
     "images": re.compile(rb'"src":"http://localhost:[0-9]+(/[^"]+)"'),
+    "pages": re.compile(rb'"url":"(http://localhost:[0-9]+/[a-z0-9]{14})"'),
     "cursors": re.compile(rb'"cursor":"([^"]+)"'),
     "tokens": re.compile(rb"[?&;]t=([\w.-]+)"),
     "keys": re.compile(rb'"key":"(img_live_\w{32})"'),
@@ -84,6 +86,7 @@ class Generator:
             self._batch: 8,
             self._create_key: 8,
             self._page: 8,
+            self._viewer: 6,
             self._import: 3,
             self._anything: 13,
         }
@@ -210,6 +213,20 @@ class Generator:
         fields = [(b"t", token), (b"answer", rng.choice([b"confirm", b"disown", values.raw(rng)]))]
         body = _query(fields[: rng.randint(0, 2)])[1:] if rng.random() < 0.9 else values.raw(rng)
         return self._request("POST", path, body, (b"Content-Type", b"application/x-www-form-urlencoded"))
+
+    def _viewer(self) -> Request:
+        rng = self._rng
+        page = b"/" + self._known.pick(rng, "ids", b"abcdefghijklm1")
+        if rng.random() < 0.6:
+            query = [(b"size", rng.choice([b"s", b"full", values.raw(rng)]))] * rng.choice([0, 1, 2])
+            query += [(b"format", rng.choice([b"webp", b"jpg", values.raw(rng)]))] * rng.choice([0, 1, 2])
+            etag = (b"If-None-Match", self._known.pick(rng, "etags", b'"x"'))
+            return self._request(rng.choice(["GET", "HEAD"]), page + _query(query), b"", etag)
+        url = self._known.pick(rng, "pages", b"http://localhost:4647/abcdefghijklm1")
+        query = [(b"url", rng.choice([url, url, corpus.damage(rng, url), values.raw(rng)]))]
+        for name in (b"maxwidth", b"maxheight", b"format"):
+            query += [(name, rng.choice([b"640", b"xml", b"json", values.raw(rng)]))] * rng.choice([0, 0, 1, 2])
+        return self._request(rng.choice(["GET", "HEAD"]), b"/oembed" + _query(query))
 
     def _image(self) -> Request:
         rng = self._rng
