@@ -47,7 +47,6 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 MEDIA_ID = "abcdefghijkl12"
 
 HOSTILE_PATHS = [
-    "/",
     "//",
     "///",
     "/v1",
@@ -304,5 +303,5 @@ def test_one_host_with_different_prefixes(start: ApiFactory) -> None:
     assert shown["src"].startswith(f"{base}/cdn/")
     assert api.client.get(shown["src"]).content == make_image("png", 4, 3)
     assert api.client.get(f"{base}/img/api/v1/media/{shown['id']}").json()["id"] == shown["id"]
-    for nothing in ("/img", "/img/api", "/imgx/v1/media/" + shown["id"], "/cdn", "/img/api/"):
+    for nothing in ("/img/api", "/imgx/v1/media/" + shown["id"], "/cdn", "/img/api/"):
         assert_refusal(api.client.get(base + nothing), 404, "not_found")

@@ -15,6 +15,7 @@ class Hosts:
         split = {part: urlsplit(url) for part, url in urls.items()}
         # Longest first, so that of /img and /img/api the right one is taken off.
         self._prefixes = sorted({parts.path for parts in split.values() if parts.path}, key=len, reverse=True)
+        self._home = split["pages"].path
         self._parts_of_host: dict[str, set[str]] = {}
         for part, parts in split.items():
             self._parts_of_host.setdefault(parts.netloc.lower(), set()).add(part)
@@ -28,9 +29,11 @@ class Hosts:
 
     def without_prefix(self, path: str) -> str:
         """The path as the routes know it."""
+        if path in (self._home, f"{self._home}/"):
+            return "/"
         for prefix in self._prefixes:
-            if path.startswith(prefix + "/"):
-                return path[len(prefix) :]
+            if path.startswith(f"{prefix}/"):
+                return path if path == f"{prefix}/" else path[len(prefix) :]  # no other part has a first page
         return path
 
 
@@ -42,7 +45,7 @@ _MEDIA_ID = re.compile(f"[a-z0-9]{{{MEDIA_ID_CHARS}}}")
 def is_page(path: str) -> bool:
     """Whether people see what is at a path in a browser, after any prefix is taken off."""
     first = path.split("/")[1]
-    return first in _PAGES or _MEDIA_ID.fullmatch(first) is not None
+    return path == "/" or first in _PAGES or _MEDIA_ID.fullmatch(first) is not None
 
 
 def part_of(path: str) -> str:
