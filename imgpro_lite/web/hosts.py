@@ -29,7 +29,7 @@ class Hosts:
 
     def without_prefix(self, path: str) -> str:
         """The path as the routes know it."""
-        if path in (self._home, f"{self._home}/"):
+        if path in (self._home or "/", f"{self._home}/"):
             return "/"
         for prefix in self._prefixes:
             if path.startswith(f"{prefix}/"):
