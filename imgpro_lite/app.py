@@ -228,7 +228,7 @@ async def _refuse_without_files(db: Database, blobs: BlobStore) -> None:
     if await db.read(media_rows.has_live) and not await asyncio.to_thread(blobs.has_any):
         raise OperatorError(
             f"The database has images, but {blobs.root} has no files. Mount its disk, or restore it from a backup. If "
-            "the files are lost for good, `imgpro-lite fsck --repair --remove-broken` removes their images."
+            "the files are lost for good, `imgpro-lite fsck --repair --remove-broken --force` removes their images."
         )
 
 

@@ -33,10 +33,11 @@ _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://.*")  # of IMGPRO_PORT, and of I
 
 @dataclass(frozen=True)
 class Configuration:
-    """The settings, and the file that they came from, if there was one."""
+    """The settings, the file that they came from, if there was one, and whether the environment said something too."""
 
     settings: Settings
     path: Path | None
+    is_from_environment: bool
 
 
 def load(config_path: Path | None, flags: Mapping[str, Any], environ: Mapping[str, str]) -> Configuration:
@@ -47,9 +48,10 @@ def load(config_path: Path | None, flags: Mapping[str, Any], environ: Mapping[st
     """
     problems: list[str] = []
     path, file_tree = _read_file(config_path, problems)
+    environment = _environment_tree(environ, problems)
     sources = [
         Source(file_tree, lambda keys: f"{escape(str(path))}: {file_name(keys)}", strict=True),
-        Source(_environment_tree(environ, problems), environment_name),
+        Source(environment, environment_name),
         Source(_flag_tree(flags, problems), lambda keys: "--" + str(keys[-1]).replace("_", "-")),
     ]
     settings = Settings()
@@ -63,7 +65,7 @@ def load(config_path: Path | None, flags: Mapping[str, Any], environ: Mapping[st
             problems += explain(error.errors(include_url=False), source)
     if problems:
         raise ConfigError(problems)
-    return Configuration(settings, path)
+    return Configuration(settings, path, is_from_environment=bool(environment))
 
 
 def _read_file(named: Path | None, problems: list[str]) -> tuple[Path | None, dict[str, Any]]:

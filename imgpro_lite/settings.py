@@ -137,19 +137,25 @@ class ImportSettings(Section):
     """Fetching images from URLs that callers name. Only addresses on the public internet are dialled."""
 
     allow_networks: tuple[Network, ...] = Field(
-        (), description="Addresses or networks that may be fetched from although they are not public: an intranet's."
+        (),
+        description="Addresses or networks that may be fetched from although they are not public: an intranet's. "
+        "This machine's own addresses only where they are named one by one.",
     )
     ports: tuple[Port, ...] = Field((80, 443), description="Ports that may be fetched from.")
-    deadline_seconds: float = Field(60.0, gt=0, le=600, description="Seconds for one import, redirects included.")
+    deadline_seconds: float = Field(
+        60.0, gt=0, le=600, description="Seconds for one import, redirects and waiting included."
+    )
     idle_seconds: float = Field(
         10.0,
         gt=0,
         le=600,
         description="Seconds in which each address must begin to answer, and in which 1 KB must then arrive.",
     )
-    max_concurrent: int = Field(4, ge=1, le=256, description="Imports that fetch at the same time.")
+    max_concurrent: int = Field(
+        4, ge=1, le=256, description="Imports that fetch at the same time; those of one caller at most half of it."
+    )
     max_concurrent_per_host: int = Field(
-        2, ge=1, le=256, description="Imports that fetch from one host at the same time."
+        2, ge=1, le=256, description="Imports that fetch from one address at the same time, whatever its names."
     )
     queue_seconds: float = Field(
         15.0, gt=0, le=600, description="Seconds that an import waits for its turn before the server is overloaded."

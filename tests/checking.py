@@ -1,9 +1,12 @@
 """Libraries as tests damage them, and what `imgpro-lite fsck` finds in them."""
 
 import json
+import os
+import shutil
 import sqlite3
-from collections.abc import Callable
-from contextlib import closing
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +19,7 @@ from imgpro_lite.services.fsck.checkup import Checkup, Options, Problem
 from imgpro_lite.store.sqlite_file import connect_file
 
 Damage = Callable[[Path], object]
+NOBODY = 65534  # nearly everywhere
 
 
 class Unseen:
@@ -28,17 +32,24 @@ class Unseen:
         pass
 
 
-def check(data_dir: Path, *, quick: bool = False, repair: bool = False, remove_broken: bool = False) -> list[Problem]:
+def check(
+    data_dir: Path, *, quick: bool = False, repair: bool = False, remove_broken: bool = False, force: bool = False
+) -> list[Problem]:
     """Everything that is found, without the half second that the command itself takes to start."""
     found: list[Problem] = []
     with closing(connect_file(data_dir / "imgpro.db")) as conn:
-        options = Options(quick, repair, remove_broken)
+        options = Options(quick, repair, remove_broken, force)
         check_everything(Checkup(data_dir, conn, options, found.append, Unseen(), Clock()))
     return found
 
 
 def kinds(problems: list[Problem]) -> set[str]:
     return {str(problem.kind) for problem in problems}
+
+
+def told(data_dir: Path, **options: bool) -> list[tuple[str, bool]]:
+    """The kind of each problem, and whether it was repaired."""
+    return [(str(problem.kind), problem.repaired) for problem in check(data_dir, **options)]
 
 
 def repair(data_dir: Path) -> list[Problem]:
@@ -129,3 +140,21 @@ def overwrite_a_page(path: Path) -> None:
     with path.open("r+b") as file:
         file.seek(path.stat().st_size // 2 // 4096 * 4096)
         file.write(b"\xa5" * 4096)
+
+
+@contextmanager
+def as_nobody(data_dir: Path) -> Iterator[Path]:
+    """A copy of a library that belongs to a user without rights, whom this process is for the block."""
+    with tempfile.TemporaryDirectory() as directory:  # tmp_path is below a folder that only its owner may enter
+        copy = Path(directory) / "data"
+        shutil.copytree(data_dir, copy)
+        if os.geteuid() != 0:
+            yield copy
+            return
+        for path in (Path(directory), copy, *copy.rglob("*")):
+            os.chown(path, NOBODY, NOBODY)
+        os.setresuid(NOBODY, NOBODY, 0)
+        try:
+            yield copy
+        finally:
+            os.setresuid(0, 0, 0)

@@ -121,6 +121,10 @@ PARTS = {
     "cdata": "<desc><![CDATA[</desc><script>RUN</script>]]></desc>",
     "title": "<title>&lt;/title&gt;&lt;img src=x onerror=RUN&gt;</title>",
     "attribute": '<g id="&quot;&gt;&lt;img src=x onerror=RUN&gt;" data-a="--&gt;&lt;script&gt;RUN"/>',
+    # A namespace that would be markup, if it were written as it is
+    "namespace": '<rect xmlns:e="data-x=&quot;&quot;>&lt;/rect>&lt;script>RUN&lt;/script>&lt;desc&#9;q=&quot;" '
+    'e:a="1"/>',
+    "namespace-of-element": '<e:rect xmlns:e="&quot;>&lt;script>RUN&lt;/script>"/>',
     "instruction": '<?xml-stylesheet href="CANARY"?><?php RUN ?>',
 }
 

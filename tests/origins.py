@@ -1,6 +1,5 @@
 """The internet in tests: names that lead to this machine's loopback, sites that do as they are told, and canaries."""
 
-import asyncio
 import contextlib
 import socket
 import ssl
@@ -137,18 +136,21 @@ class FakeInternet(httpcore2.AnyIOBackend):
         """What a name leads to once it has been asked for."""
         self.asked: list[str] = []
         self.dialled: list[str] = []
+        self.resolves = threading.Event()
+        """When it is set, names that lead to "never" get their answer: none."""
         self.own: set[str] = set()
         """Public addresses that this machine is said to have."""
 
     @property
     def internet(self) -> Internet:
-        return Internet(self.resolve, self, lambda address: str(address) in self.own)
+        return Internet(self.look_up, self, lambda address: str(address) in self.own)
 
-    async def resolve(self, host: str) -> list[str]:
+    def look_up(self, host: str) -> list[str]:
         """The addresses of a name. Nothing is ever sent for it."""
         self.asked.append(host)
         if self.names.get(host) == ["never"]:
-            await asyncio.Event().wait()
+            self.resolves.wait()
+            return []
         if (known := self.names.get(host.rstrip("."))) is not None:
             self.names |= {name: later for name, later in self.next_names.items() if name == host}
             return known

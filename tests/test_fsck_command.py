@@ -1,12 +1,14 @@
 """`imgpro-lite fsck` beside a server that works, after one that was killed, and what the operator reads."""
 
 import shutil
+import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 from checking import a_file, blob_of, check, flip_a_bit, kinds, repair, run_fsck, run_json
 from library import check_files, list_ids, owner, picture, run_media
+from running import command, environment
 from shared import serve
 
 
@@ -104,4 +106,18 @@ def test_the_report_for_scripts(data_dir: Path, sunset: Path, sound: tuple[Path,
     assert code == 0
     assert (damaged["kind"], left["kind"]) == ("damaged_file", "leftover")
     assert [image["id"] for image in damaged["images"]] == [sound[1]]
+    assert left.keys() == {"kind", "message", "repaired"}
     assert summary == {"ok": True, "complete": True, "found": 2, "repaired": 2, "left": 0}
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("arguments", [["fsck", "--json"], ["media", "list"]])
+def test_a_full_disk_behind_the_output_is_told(data_dir: Path, arguments: list[str]) -> None:
+    a_file("tmp/left")(data_dir)
+    with Path("/dev/full").open("w") as full:
+        line = command(*arguments, "--data-dir", str(data_dir))
+        done = subprocess.run(line, env=environment(), stdout=full, stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 1
+    assert done.stderr.startswith("imgpro-lite: ")
+    assert done.stderr.endswith("No space left on device.\n" if arguments[0] == "fsck" else "No space left on device\n")
+    assert len(done.stderr.splitlines()) == 1

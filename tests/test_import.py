@@ -300,71 +300,7 @@ def test_the_type_is_decided_by_content(shared: Api, site: Origin) -> None:
     assert import_(shared, site, "/photo.gif").json()["extension"] == "jpeg"
 
 
-# ── at the same time, and ends before the end ──
-
-
-class Gate:
-    """A page that is answered only when the test says so."""
-
-    def __init__(self) -> None:
-        self.opened = threading.Event()
-        self.arrived = threading.Semaphore(0)
-        self.now = self.most = 0
-        self._lock = threading.Lock()
-
-    def __call__(self, sock: Any) -> None:
-        with self._lock:
-            self.now += 1
-            self.most = max(self.most, self.now)
-        self.arrived.release()
-        assert self.opened.wait(30)
-        with self._lock:
-            self.now -= 1
-        sock.sendall(answer())
-
-
-def import_in_thread(api: Api, url: str, answers: list[Any]) -> threading.Thread:
-    thread = threading.Thread(target=lambda: answers.append(api.client.post("/v1/import", json={"url": url})))
-    thread.start()
-    return thread
-
-
-def test_two_from_one_host_and_four_in_all(start: ApiFactory, site: Origin) -> None:
-    fake = FakeInternet()
-    fake.names |= {name: [ORIGIN_ADDRESS] for name in ("b.example", "c.example")}
-    api = start(**settings(site) | {"internet": fake.internet})
-    gates = {path: Gate() for path in ("/a.png", "/b.png", "/c.png")}
-    site.pages |= gates
-    answers: list[Any] = []
-    threads = [import_in_thread(api, site.url("/a.png"), answers) for _ in range(3)]
-    threads.append(import_in_thread(api, site.url("/a.png", "IMAGES.example."), answers))
-    for _ in range(2):
-        assert gates["/a.png"].arrived.acquire(timeout=30)
-    threads += [import_in_thread(api, site.url("/b.png", "b.example"), answers) for _ in range(2)]
-    for _ in range(2):
-        assert gates["/b.png"].arrived.acquire(timeout=30)
-    threads.append(import_in_thread(api, site.url("/c.png", "c.example"), answers))
-    for gate in gates.values():
-        gate.opened.set()
-    for thread in threads:
-        thread.join(30)
-    assert [answer.status_code for answer in answers] == [201] * 7
-    assert (gates["/a.png"].most, gates["/b.png"].most) == (2, 2)
-
-
-def test_who_waits_too_long_for_a_turn(start: ApiFactory, site: Origin) -> None:
-    api = start(**settings(site, max_concurrent=1, queue_seconds=0.05))
-    site.pages |= {"/slow.png": (gate := Gate()), "/photo.png": answer()}
-    answers: list[Any] = []
-    thread = import_in_thread(api, site.url("/slow.png"), answers)
-    assert gate.arrived.acquire(timeout=30)
-    refused = import_(api, site)
-    check_refusal(refused, 503, "overloaded")
-    assert int(refused.headers["retry-after"]) > 0
-    gate.opened.set()
-    thread.join(30)
-    assert answers[0].status_code == 201
-    assert import_(api, site).status_code == 201
+# ── ends before the end ──
 
 
 def test_a_client_that_goes_away_ends_its_import(start: ApiFactory, site: Origin) -> None:

@@ -4,6 +4,7 @@ import logging
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -119,8 +120,13 @@ ODD = {
     "https://images.example/a.png": "port 443",
     "http://images.example:0/a.png": "port 0",
     "http://images.example:99999/a.png": "port 99999",
-    "http://images.example:-1/a.png": "port -1",
+    "http://images.example:-1/a.png": "port is not",
     "http://images.example:x/a.png": "not valid",
+    "http://images.example:٨٠/a.png": "port is not",
+    "http://images.example:+{port}/a.png": "port is not",
+    "http://images.example:0_{port}/a.png": "port is not",
+    "http://[2606:4700::1111]:٨٠/a.png": "port is not",
+    "http://[2606:4700::1111]{port}/a.png": "port is not",
     "http://images.example:{port}:80/a.png": "not valid",
     "http://[::1/a.png": "not valid",
     "http://[::1]x:{port}/a.png": "not valid",
@@ -307,6 +313,20 @@ def test_a_public_address_of_this_machine(shared: Api, site: Origin, fake: FakeI
     assert fake.dialled == []
 
 
+def test_a_network_that_is_allowed_leaves_out_this_machine(tmp_path: Path, site: Origin, fake: FakeInternet) -> None:
+    """Only its very address, and not a network around it, opens this machine to those who may import."""
+    site.pages["/a.png"] = answer()
+    fetching = {"allow_networks": ["127.0.0.0/24", "127.0.1.1/32"], "ports": [site.port]}
+    with serve(tmp_path / "data", internet=fake.internet, **{"import": fetching}) as api:
+        fake.own |= {ORIGIN_ADDRESS, "127.0.1.1"}
+        check_failed(api, site.url("/a.png"))
+        assert fake.dialled == []
+        check_failed(api, site.url("/a.png", "127.0.1.1"))  # where nobody listens
+        assert fake.dialled == ["127.0.1.1"]
+        fake.own.clear()
+        assert api.client.post("/v1/import", json={"url": site.url("/a.png")}).status_code == 201
+
+
 def test_the_second_address_is_tried(shared: Api, site: Origin, fake: FakeInternet) -> None:
     site.pages["/second.png"] = answer()
     fake.names["two.example"] = ["2606:4700::1111", ORIGIN_ADDRESS]
@@ -383,7 +403,8 @@ def test_nothing_is_public_that_python_calls_private(address: object) -> None:
 
 
 def test_which_addresses_are_this_machines_own() -> None:
-    assert is_own(ip_address("127.0.0.1"))
+    for address in ("127.0.0.1", "127.9.9.9", "0.0.0.0", "::1", "::", "::ffff:127.9.9.9"):
+        assert is_own(ip_address(address))
     assert not is_own(ip_address("192.0.2.1"))
     assert not is_own(ip_address("2001:db8::1"))
 

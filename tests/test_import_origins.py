@@ -1,6 +1,5 @@
 """Importing from sites that do not behave: what they send is bounded in time and size, and never taken half."""
 
-import asyncio
 import contextlib
 import gzip
 import logging
@@ -19,7 +18,7 @@ from running import until
 from shared import serve
 from wire import check_refusal
 
-from imgpro_lite.fetching.internet import resolve
+from imgpro_lite.fetching.resolver import look_up
 
 MB = 1024 * 1024
 IDLE_SECONDS = 0.3  # of a server that only fetches what is to take too long
@@ -77,6 +76,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory, site: Origin) -> Iterato
     limits = imports(site, idle_seconds=IDLE_SECONDS)
     with serve(tmp_path_factory.mktemp("impatient") / "data", internet=fake.internet, **limits) as api:
         yield api
+    fake.resolves.set()
 
 
 @pytest.fixture(autouse=True)
@@ -214,10 +214,10 @@ def test_a_resolver_that_does_not_answer(impatient: Api, site: Origin, caplog: p
 
 def test_the_systems_resolver() -> None:
     """Numbers as C reads them. No name server is asked."""
-    assert asyncio.run(resolve("127.1")) == ["127.0.0.1"]
-    assert asyncio.run(resolve("::1")) == ["::1"]
+    assert look_up("127.1") == ["127.0.0.1"]
+    assert look_up("::1") == ["::1"]
     with pytest.raises(OSError):
-        asyncio.run(resolve("a\0b"))
+        look_up("a\0b")
 
 
 HTML = b"<!doctype html><title>x</title>"

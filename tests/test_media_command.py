@@ -6,8 +6,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from checking import blob_of
 from commands import make_key, run_main
 from conftest import Api, ApiFactory, FakeClock
+from images import make_image
 from library import (
     Headers,
     add,
@@ -68,6 +70,15 @@ def test_delete_and_restore_beside_a_running_server(api: Api) -> None:
     assert list_ids(api, headers, tags="a", namespace="ns") == [shown["id"]]
     assert usage(api, headers) == (2, len(picture()))
     check_counts(api.data_dir)
+
+
+def test_a_restore_warns_when_the_file_is_missing(api: Api) -> None:
+    shown = api.upload(make_image("png", 61, 3)).json()
+    run_media(api.data_dir, "delete", shown["id"])
+    path = blob_of(api.data_dir, shown["id"])
+    path.unlink()
+    told = run_media(api.data_dir, "restore", shown["id"])
+    assert told.startswith(f"Restored {shown['id']} (but its file {path} is missing: ")
 
 
 def test_what_the_owner_deleted_comes_back_without_a_server(start: ApiFactory) -> None:

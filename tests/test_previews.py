@@ -11,7 +11,7 @@ from images import make_animation, make_image, make_svg, open_image
 from library import picture, somebody
 from pages import OWN_URL
 from shared import serve
-from viewing import open_page
+from viewing import open_page, put
 from wire import check_refusal
 
 
@@ -19,11 +19,6 @@ from wire import check_refusal
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with serve(tmp_path_factory.mktemp("shared")) as api:
         yield api
-
-
-def put(api: Api, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> dict[str, Any]:
-    shown: dict[str, Any] = api.upload(content, headers, **fields).json()
-    return shown
 
 
 def ask(api: Api, url: str, **query: Any) -> Any:
@@ -77,6 +72,7 @@ def test_a_page_tells_where_its_oembed_is(shared: Api) -> None:
         "url": media["src"] + "?size=l",
         "width": 1350,
         "height": 1080,
+        "cache_age": 86_400,
         "provider_name": OWN_URL.removeprefix("http://"),
         "provider_url": OWN_URL,
     }
@@ -98,6 +94,11 @@ def test_a_picture_fits_where_it_is_to_be_shown(shared: Api) -> None:
     for wrong in ("0", "-1", "1.5", "x", "9" * 30, "５"):
         refused = check_refusal(ask(shared, url, maxheight=wrong), 422, "validation_error")
         assert list(refused["errors"]) == ["maxheight"]
+
+
+def test_nobody_is_to_keep_it_for_longer_than_the_image(shared: Api) -> None:
+    url = put(shared, picture(), somebody(shared), ttl="2h")["url"]
+    assert photo(shared, url)["cache_age"] == 7200
 
 
 def test_only_pages_that_strangers_see_have_one(shared: Api) -> None:

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgpro_lite.cli.serve import _sources
 from imgpro_lite.config import Configuration, load
 from imgpro_lite.errors import ConfigError
 from imgpro_lite.options import all_options
@@ -48,7 +49,7 @@ def problems_of(
 
 def test_an_empty_file_gives_the_defaults(write_file: WriteFile) -> None:
     path = write_file("")
-    assert load(None, {}, {}) == Configuration(Settings(), path)
+    assert load(None, {}, {}) == Configuration(Settings(), path, is_from_environment=False)
 
 
 def test_later_sources_win(write_file: WriteFile) -> None:
@@ -364,3 +365,22 @@ def test_nothing_but_settings_or_a_config_error_comes_out(
     except ConfigError as error:
         problems = error.problems
     assert all(problem.isprintable() for problem in problems)
+
+
+@pytest.mark.parametrize(
+    ("content", "environ", "told"),
+    [
+        (None, {}, "defaults (no imgpro.toml)"),
+        (None, {"IMGPRO_SERVER_PORT": "5000"}, "IMGPRO_ variables and defaults (no imgpro.toml)"),
+        (None, {"IMGPRO_SERVER_PORT": "", "IMGPRO_KEY": "x"}, "defaults (no imgpro.toml)"),
+        ("", {}, "{}/imgpro.toml"),
+        ("", {"IMGPRO_SERVER_PORT": "5000"}, "{}/imgpro.toml and IMGPRO_ variables"),
+    ],
+)
+def test_the_operator_is_told_where_settings_come_from(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: str | None, environ: dict[str, str], told: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if content is not None:
+        (tmp_path / "imgpro.toml").write_text(content)
+    assert _sources(load(None, {}, environ)) == told.format(Path.cwd())

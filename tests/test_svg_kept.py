@@ -42,6 +42,8 @@ KEPT = {
     "sheet": "<style>.a &gt; .b, rect:not(.c)::before{fill:#00f;stroke:url(#g1)} /* why */</style>",
     "sheet with escapes": '<style>.sm\\:x{fill:url(#g1)}.x{font-family:"\\5b8b"}</style>'.replace("\\5b8b", "\u5b8b"),
     "sheet for screens": "<style>@media (prefers-color-scheme:dark){.a{fill:red}}@keyframes k{to{opacity:0}}</style>",
+    "sheet with namespaces": '<style>@namespace "http://www.w3.org/2000/svg";@namespace svg '
+    '"http://www.w3.org/2000/svg";svg|rect{opacity:0.5}</style>',
     "font": '<style>@font-face{font-family:F;src:url(data:font/woff2;base64,AAAA) format("woff2")}</style>',
     "variables": '<g style="--main:#f00;fill:var(--main, url(#g1))"/>',
     "animated colour": '<rect><animate attributeName="fill" values="red;url(#g1)" dur="1s" begin="0s;x.click"/></rect>',
@@ -96,6 +98,45 @@ def test_a_fallback_takes_the_place_of_what_is_removed(shared: Api) -> None:
     served = shared.fetch(shared.upload(document.encode()).json()["src"]).text
     assert "<switch><text>plain</text></switch>" in served
     assert '<a><rect fill="url(#removed) red"/></a>' in served
+
+
+def test_what_belongs_to_other_programs_is_left_away(shared: Api) -> None:
+    """However their namespaces begin."""
+    document = (
+        '<svg xmlns="http://www.w3.org/2000/svg" xmlns:d="data-binding" xmlns:i="of no form" width="9" height="9">'
+        '<rect d:path="1" i:data-a="2" data-path="3" width="1"/></svg>'
+    )
+    served = shared.fetch(shared.upload(document.encode()).json()["src"]).text
+    assert '<rect data-path="3" width="1"/>' in served
+
+
+OTHERWISE = {
+    '<g xml:id="a"/><g xml:id="b" id="c"/>': '<g id="a"/><g id="c"/>',
+    "<style>@NAMESPACE svg/**/url(http://www.w3.org/2000/svg);</style>": '<style>@NAMESPACE svg "http://www.w3.org/2000'
+    '/svg";</style>',
+    "<style>@namespace\nurl( 'http://www.w3.org/1999/xlink' ) ;a{}</style>": '<style>@namespace "http://www.w3.org/1999'
+    '/xlink";a{}</style>',
+    '<style>@namespace a "urn:x";@namespace b "http://www.w3.org/2000/svg" c;@namespace "http://www.w3.org/2000/svg"{}'
+    '@media all{@namespace "http://www.w3.org/2000/svg";}</style>': "<style>@media all{}</style>",
+}
+
+
+@pytest.mark.parametrize("part", OTHERWISE)
+def test_it_is_written_otherwise(shared: Api, part: str) -> None:
+    document = f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9">{part}</svg>'
+    assert OTHERWISE[part] in shared.fetch(shared.upload(document.encode()).json()["src"]).text
+
+
+@pytest.mark.parametrize("name", ["iso-8859-1", "ISO-8859-1", "latin1"])
+def test_latin_1_is_stored_as_utf_8(shared: Api, name: str) -> None:
+    for quote, text in (("'", "plain"), ('"', "na\u00efve \u00a9")):
+        document = (
+            f"<?xml version='1.0' encoding={quote}{name}{quote} standalone='no'?>\n"
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="9" height="9"><text id="{text}">{text}</text></svg>'
+        )
+        served = shared.fetch(shared.upload(document.encode("latin-1")).json()["src"])
+        assert served.content.startswith(b'<?xml version="1.0" encoding="utf-8"?>')
+        assert f'<text id="{text}">{text}</text>' in served.content.decode()
 
 
 def test_a_doctype_is_refused_with_what_to_do(shared: Api) -> None:

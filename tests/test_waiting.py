@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imgpro_lite.errors import Overloaded, UnsupportedFormat
-from imgpro_lite.imaging.jobs import Priority
+from imgpro_lite.errors import Overloaded, StorageFull, UnsupportedFormat
+from imgpro_lite.imaging import worker
+from imgpro_lite.imaging.jobs import Limits, Priority
 from imgpro_lite.imaging.waiting import Job, WaitingLine
 
 
@@ -78,3 +79,28 @@ def test_a_line_that_is_too_long_for_one_is_not_for_another() -> None:
         assert line.expected_wait_seconds(Priority.BACKGROUND) == 0
 
     asyncio.run(wait())
+
+
+WORDS = {
+    "unable to copy to memory\nglib: Error creating thread: Resource temporarily unavailable": Overloaded,
+    "can't start new thread": Overloaded,
+    "write error\nsystem error: No space left on device": StorageFull,
+    "VipsJpeg: premature end of JPEG image": UnsupportedFormat,
+}
+
+
+@pytest.mark.parametrize("words", WORDS)
+def test_a_fault_of_the_system_is_not_the_pictures(monkeypatch: pytest.MonkeyPatch, words: str) -> None:
+    """What a worker says about an error, and what the caller hears of it."""
+
+    def fail(*_arguments: object) -> None:
+        raise RuntimeError(words)
+
+    async def outcome() -> BaseException | None:
+        asked = job("a")
+        (answer,) = worker._answer({"paths": []}, None, Limits(1024, 250, 0))
+        asked.settle(answer)
+        return asked.answer.exception()
+
+    monkeypatch.setattr(worker, "_run", fail)
+    assert type(asyncio.run(outcome())) is WORDS[words]

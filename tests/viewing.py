@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from conftest import Api
+from images import open_image
 from pages import OWN_URL, Page
 
 from imgpro_lite.formats import parse_extension, sniff
@@ -122,3 +123,23 @@ def open_page(api: Api, media: dict[str, Any], query: str = "") -> ImagePage:
 def check_format(address: str, content: bytes) -> None:
     """The bytes are of the format that the address ends with."""
     assert sniff(content) is parse_extension(address.partition("?")[0].rpartition(".")[2])
+
+
+def put(api: Api, content: bytes, headers: dict[str, str] | None = None, **fields: str) -> dict[str, Any]:
+    """Upload an image that is accepted: what the answer says of it."""
+    answer = api.upload(content, headers, **fields)
+    assert answer.status_code == 201, answer.text
+    shown: dict[str, Any] = answer.json()
+    return shown
+
+
+def check_pixels(api: Api, announced: list[Candidate]) -> None:
+    """Every picture is there, in the format of its extension, and of the size that was announced."""
+    assert announced
+    for one in announced:
+        got = api.client.get(one.address)
+        assert got.status_code == 200, one
+        check_format(one.address, got.content)
+        made = open_image(got.content).autorot()  # as browsers show it
+        assert one.width in (0, made.width), one
+        assert one.height in (None, made.get_page_height()), one

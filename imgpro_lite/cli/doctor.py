@@ -15,6 +15,7 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.imaging.samples import list_samples
 from imgpro_lite.services.doctor import Report, examine
 from imgpro_lite.store.data_dir import Exposed, list_exposed
+from imgpro_lite.store.files import can_rename
 
 EXIT_SOMETHING_FAILS = 1
 
@@ -29,17 +30,19 @@ def doctor(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     """Try out every image format, and show libraries, protections and limits. Ends with 1 when a format fails."""
     settings = settings_for_command(config_path, data_dir)
     report = asyncio.run(examine(settings.imaging, list_samples()))
-    exposed = [_exposed_text(found) for found in list_exposed(settings.data_dir.absolute())]
+    data_dir = settings.data_dir.absolute()
+    exposed = [_exposed_text(found) for found in list_exposed(data_dir)]
+    separate = _list_separate(data_dir)
     if as_json:
-        click.echo(json.dumps({"ok": report.ok} | asdict(report) | {"exposed": exposed}))
+        click.echo(json.dumps({"ok": report.ok} | asdict(report) | {"exposed": exposed, "separate": separate}))
     else:
         for title, show in _SECTIONS.items():
             click.echo(title)
             show(report)
             click.echo()
-        for line in exposed:
+        for line in exposed + separate:
             click.echo(line)
-        click.echo(_verdict(report, is_exposed=bool(exposed)))
+        click.echo(_verdict(report, has_warning=bool(exposed or separate)))
     sys.exit(0 if report.ok else EXIT_SOMETHING_FAILS)
 
 
@@ -101,7 +104,20 @@ def _exposed_text(found: Exposed) -> str:
     )
 
 
-def _verdict(report: Report, *, is_exposed: bool) -> str:
+def _list_separate(data_dir: Path) -> list[str]:
+    """A warning of disks that keep uploads from being stored."""
+    try:
+        if can_rename(data_dir / "tmp", data_dir / "blobs"):
+            return []
+    except OSError:  # there is no library, or it is not for this user, as `serve` would say
+        return []
+    return [
+        f"{data_dir / 'blobs'} and {data_dir / 'tmp'} are on different file systems, so that no upload can be stored. "
+        f"Mount the disk at {data_dir} instead, with everything in it."
+    ]
+
+
+def _verdict(report: Report, *, has_warning: bool) -> str:
     """Whether all is well, and what to do if not."""
     broken = sum(1 for check in report.formats if check.problem)
     missing = sum(1 for check in report.protections if not check.in_force)
@@ -112,7 +128,7 @@ def _verdict(report: Report, *, is_exposed: bool) -> str:
         )
     if missing:
         return f"Every format works. {missing} of {len(report.protections)} protections are not in force; see above."
-    if is_exposed:
+    if has_warning:
         return "Every format works, and every protection is in force; but mind the warning above."
     return "All is well: every format works, and every protection is in force."
 

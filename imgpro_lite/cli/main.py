@@ -8,6 +8,7 @@ import sys
 import rich_click as click
 
 from imgpro_lite import __version__
+from imgpro_lite.cli.output import OutputFailed
 from imgpro_lite.errors import ConfigError, OperatorError
 
 EXIT_FAILED = 1
@@ -60,10 +61,24 @@ def main() -> None:
         for problem in error.problems:
             click.echo(f"  {problem}", err=True)
         sys.exit(EXIT_WRONG_CONFIGURATION)
+    except OutputFailed as error:
+        click.echo(f"imgpro-lite: {error}", err=True)
+        _give_up_output()
+        sys.exit(EXIT_FAILED)
     except OperatorError as error:
         click.echo(f"imgpro-lite: {error}", err=True)
+        sys.exit(EXIT_FAILED)
+    except OSError as error:  # a full disk behind the output, for example
+        click.echo(f"imgpro-lite: {error.strerror or error}{f': {error.filename}' if error.filename else ''}", err=True)
+        _give_up_output()
         sys.exit(EXIT_FAILED)
     except sqlite3.Error as error:
         # Some commands commit in several steps.
         click.echo(f"imgpro-lite: The database failed: {error}. What the command had done before stays done.", err=True)
         sys.exit(EXIT_FAILED)
+
+
+def _give_up_output() -> None:
+    """Let what could not be written be forgotten: Python would try it again at its end, and fail with a traceback."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())

@@ -114,12 +114,16 @@ def restore(config_path: Path | None, data_dir: Path | None, media_ids: tuple[st
     require_database(settings)
     with transaction(settings) as tx:
         restored = [moderation.restore_image(tx, media_id) for media_id in dict.fromkeys(media_ids)]
+    blobs = BlobStore(settings.data_dir.absolute(), min_free_bytes=0)
     for item in restored:
         notes = []
         if item.dropped_external_id is not None:
             notes.append(f"without its external_id {item.dropped_external_id!r}, which another image has now")
         if item.expiry_lifted:
             notes.append("without its expiry, which was over")
+        path = blobs.path(item.media.sha256)
+        if not path.exists():
+            notes.append(f"but its file {path} is missing: restore that from a backup, or upload the picture again")
         click.echo(f"Restored {item.media.id}" + (f" ({'; '.join(notes)})" if notes else ""))
 
 

@@ -6,6 +6,7 @@ import rich_click as click
 
 from imgpro_lite import __version__, logs, server
 from imgpro_lite.cli.options import configuration_options, load
+from imgpro_lite.config import Configuration
 from imgpro_lite.settings import Settings
 
 
@@ -20,16 +21,24 @@ def serve(config_path: Path | None, data_dir: Path | None, host: str | None, por
     logs.configure(settings.log)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
-    server.run(settings, sockets, on_ready=lambda: click.echo(_greeting(settings, configuration.path)))
+    server.run(settings, sockets, on_ready=lambda: click.echo(_greeting(settings, _sources(configuration))))
 
 
-def _greeting(settings: Settings, config_path: Path | None) -> str:
+def _sources(configuration: Configuration) -> str:
+    """Where settings come from; flags are before the operator's eyes."""
+    environment = ["IMGPRO_ variables"] if configuration.is_from_environment else []
+    if configuration.path:
+        return " and ".join([str(configuration.path.absolute()), *environment])
+    return f"{' and '.join([*environment, 'defaults'])} (no imgpro.toml)"
+
+
+def _greeting(settings: Settings, sources: str) -> str:
     """What the operator sees when the server listens: where, and a first request to copy."""
     where = settings.public_url
     lines = [
         f"imgpro-lite {__version__} is ready at {where}",
         f"  data in {settings.data_dir.absolute()}",
-        f"  configuration from {config_path.absolute() if config_path else 'defaults (no imgpro.toml)'}",
+        f"  configuration from {sources}",
         "",
         "Upload a first image:",
         f"  curl -F file=@photo.jpg {settings.api_url}/v1/upload",

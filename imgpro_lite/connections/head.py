@@ -47,14 +47,22 @@ def check_head(http_version: str, target: bytes, headers: Headers, received_byte
             raise BadRequest("The request has no Host header.")
     elif not _HOST.fullmatch(host):
         raise BadRequest("The Host header is not valid.")
-    if len(fields) != len(headers) and [name for name, _ in headers].count(b"host") > 1:
-        raise BadRequest("The request has more than one Host header.")
+    if len(fields) != len(headers):
+        _check_single(headers)
     # Any other coding would reach the application still coded, and HTTP/1.0 knows none (RFC 9112, 6.1).
     coding = fields.get(b"transfer-encoding")
     if coding is not None and (coding.strip().lower() != b"chunked" or http_version == "1.0"):
         raise BadRequest("The only Transfer-Encoding that is understood is chunked, with HTTP/1.1.")
     if not target.startswith(b"/"):
         _check_other_target(target, host)
+
+
+def _check_single(headers: Headers) -> None:
+    """Of two that say where the request goes or where its body ends, a proxy in front might believe the other one."""
+    names = [name for name, _ in headers]
+    for name in (b"host", b"transfer-encoding"):  # Content-Length is seen to by the parser
+        if names.count(name) > 1:
+            raise BadRequest(f"The request has more than one {name.decode().title()} header.")
 
 
 def check_size(target_bytes: int, headers: int, head_bytes: int) -> None:

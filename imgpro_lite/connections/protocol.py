@@ -2,6 +2,9 @@
 
 A connection waits for a head, for the rest of a body, or for its answer to be ready and taken. Each has its limits;
 bodies are timed where they are read, in web/requests.py, because only there it is known that somebody waits for them.
+
+A client that closes its side of the connection gets no answer any more, as is uvicorn's way: whether it only sends no
+more or has gone looks the same from here, and what an upload or import of one that has gone holds must be free at once.
 """
 
 import asyncio

@@ -55,12 +55,15 @@ def is_public(address: Address) -> bool:
 
 
 def is_own(address: Address) -> bool:
-    """Whether this machine has the address, as a public one too. Services that a firewall hides from the world answer
+    """Whether an address is this machine's, as a public one too. Services that a firewall hides from the world answer
     the machine itself.
 
     Asked is the routing table: only to an address of its own would the machine write from that address. Connecting a
     datagram socket sends nothing; binding one would do as well, but not where `ip_nonlocal_bind` is set.
     """
+    plain = getattr(address, "ipv4_mapped", None) or address
+    if plain.is_loopback or plain.is_unspecified:  # it is reached there, but writes from another
+        return True
     family = socket.AF_INET if isinstance(address, IPv4Address) else socket.AF_INET6
     try:
         with socket.socket(family, socket.SOCK_DGRAM) as probe:

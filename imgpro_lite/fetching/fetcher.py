@@ -1,6 +1,6 @@
 """Fetching an image from a stranger's URL, without being of any use against those who are not on the internet.
 
-    URL → allowed? → turn → [resolve → all addresses public? → dial one of them → header] → redirect, at most three
+    URL → [allowed? → resolve → all addresses public? → turn → dial one of them → header] → redirect, at most three
         → an image's Content-Type → body, piece by piece
 
 Nothing is kept between requests: no cookies, no connections. Proxies of the environment are not used: they would
@@ -18,8 +18,9 @@ import httpx2
 
 from imgpro_lite import __version__
 from imgpro_lite.errors import FetchFailed, UnsupportedFormat
-from imgpro_lite.fetching.addresses import Address, is_public
-from imgpro_lite.fetching.internet import BoundedStream, CheckedBackend, Internet
+from imgpro_lite.fetching.addresses import Address, is_public, parse_address
+from imgpro_lite.fetching.internet import DIAL_SECONDS, MAX_DIALS, BoundedStream, Dialled, Internet
+from imgpro_lite.fetching.resolver import Resolver
 from imgpro_lite.fetching.slots import Slots
 from imgpro_lite.fetching.urls import host_of, parse_url, port_of, redirect_target
 from imgpro_lite.settings import ImportSettings
@@ -66,22 +67,23 @@ class Fetcher:
         self._settings = settings
         self._own_hosts = own_hosts
         self._internet = internet
-        self._backend = CheckedBackend(internet, self._is_allowed)
-        self._slots = Slots(settings.max_concurrent, settings.max_concurrent_per_host, settings.queue_seconds)
+        self._resolver = Resolver(internet.look_up, settings.queue_seconds)
+        per_caller = (settings.max_concurrent + 1) // 2  # so that it takes more than one to keep all others waiting
+        per_host = settings.max_concurrent_per_host
+        self._slots = Slots(settings.max_concurrent, per_caller, per_host, settings.queue_seconds)
 
     @contextlib.asynccontextmanager
-    async def open(self, url: str) -> AsyncIterator[Answer]:
-        """The answer of a URL, while the block reads it. Raises FetchFailed, UnsupportedFormat and Overloaded."""
-        start = self._permitted(parse_url(url))
-        async with self._slots.take(host_of(start)):
-            deadline = asyncio.timeout(self._settings.deadline_seconds)
-            try:
-                async with deadline, self._follow(start) as answer:
-                    yield answer
-            except TimeoutError:
-                if deadline.expired():
-                    raise FetchFailed(f"it took more than {self._settings.deadline_seconds:g} seconds") from None
-                raise
+    async def open(self, url: str, caller: str) -> AsyncIterator[Answer]:
+        """The answer of a URL, while the block reads it. `caller` is who shares a turn when many wait. Raises
+        FetchFailed, UnsupportedFormat and Overloaded."""
+        deadline = asyncio.timeout(self._settings.deadline_seconds)
+        try:
+            async with deadline, self._follow(self._permitted(parse_url(url)), caller) as answer:
+                yield answer
+        except TimeoutError:
+            if deadline.expired():
+                raise FetchFailed(f"it took more than {self._settings.deadline_seconds:g} seconds") from None
+            raise
 
     def _permitted(self, url: httpx2.URL) -> httpx2.URL:
         if port_of(url) not in self._settings.ports:
@@ -91,15 +93,16 @@ class Fetcher:
         return url
 
     def _is_allowed(self, address: Address) -> bool:
-        if any(address in network for network in self._settings.allow_networks):
+        allowing = [network for network in self._settings.allow_networks if address in network]
+        if any(network.num_addresses == 1 for network in allowing):  # it was named itself
             return True
-        return is_public(address) and not self._internet.is_own(address)
+        return bool(allowing or is_public(address)) and not self._internet.is_own(address)
 
     @contextlib.asynccontextmanager
-    async def _follow(self, url: httpx2.URL) -> AsyncIterator[Answer]:
+    async def _follow(self, url: httpx2.URL, caller: str) -> AsyncIterator[Answer]:
         """The answer at the end of the redirects."""
         for _ in range(MAX_REDIRECTS + 1):
-            async with self._ask(url) as response:
+            async with self._connect(url, caller) as stream, self._ask(url, stream) as response:
                 if response.status not in _REDIRECTS:
                     _check(response)
                     async with contextlib.aclosing(response.aiter_stream()) as parts:
@@ -110,8 +113,44 @@ class Fetcher:
         raise FetchFailed(f"there are more than {MAX_REDIRECTS} redirects")
 
     @contextlib.asynccontextmanager
-    async def _ask(self, url: httpx2.URL) -> AsyncIterator[httpcore2.Response]:
-        """The answer of one host, its header complete, on a connection of its own."""
+    async def _connect(self, url: httpx2.URL, caller: str) -> AsyncIterator[BoundedStream]:
+        """A connection to a URL's host, and a turn as long as it is used. Turns go by address: many names may lead to
+        one. There is one at a time, so that nobody holds one while waiting for another."""
+        problem = "the host has no address"
+        for address in (await self._addresses(url.raw_host.decode("ascii"), caller))[:MAX_DIALS]:
+            async with self._slots.take(caller, str(address)):
+                try:
+                    stream = await self._internet.dial(address, port_of(url))
+                except TimeoutError:
+                    problem = f"{address} did not answer in {DIAL_SECONDS} seconds"
+                except httpcore2.ConnectError as error:
+                    problem = f"{address}: {error}"
+                else:
+                    async with contextlib.aclosing(stream):
+                        yield stream
+                    return
+        raise FetchFailed(f"no connection: {problem}")
+
+    async def _addresses(self, host: str, caller: str) -> list[Address]:
+        """The addresses of a host, resolved once and all of them allowed."""
+        try:
+            found = await self._resolver.resolve(host, caller, self._settings.idle_seconds)
+        except TimeoutError:
+            raise FetchFailed(f"the resolver was silent for {self._settings.idle_seconds:g} seconds") from None
+        except OSError as error:
+            raise FetchFailed(f"the host is not known: {error}") from None
+        addresses = []
+        for text in dict.fromkeys(found):
+            address = parse_address(text)
+            # One is enough: an honest name does not mix public addresses with others.
+            if address is None or not self._is_allowed(address):
+                raise FetchFailed(f"the host has the address {text}, which is not public or is this machine's own")
+            addresses.append(address)
+        return addresses
+
+    @contextlib.asynccontextmanager
+    async def _ask(self, url: httpx2.URL, stream: BoundedStream) -> AsyncIterator[httpcore2.Response]:
+        """The answer of one host, its header complete."""
         target = httpcore2.URL(scheme=url.raw_scheme, host=url.raw_host, port=url.port, target=url.raw_path)
         headers = [
             (b"Host", url.netloc),
@@ -121,14 +160,14 @@ class Fetcher:
             (b"Connection", b"close"),
         ]
         ssl_context = self._ssl_context if url.scheme == "https" else None
-        connection = httpcore2.AsyncHTTPConnection(target.origin, ssl_context, network_backend=self._backend)
+        connection = httpcore2.AsyncHTTPConnection(target.origin, ssl_context, network_backend=Dialled(stream))
         try:
             with _failures(self._settings.idle_seconds):
                 async with asyncio.timeout(self._settings.idle_seconds):
                     response = await connection.handle_async_request(httpcore2.Request(b"GET", target, headers=headers))
-            stream = response.extensions["network_stream"]
-            if isinstance(stream, BoundedStream):  # else the protocol was switched, which is no answer
-                stream.end_header()
+            used = response.extensions["network_stream"]
+            if isinstance(used, BoundedStream):  # else the protocol was switched, which is no answer
+                used.end_header()
             yield response
         finally:
             await connection.aclose()

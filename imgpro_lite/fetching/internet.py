@@ -1,18 +1,16 @@
-"""The world outside: names become addresses, every one of them is checked, and those that were checked are dialled."""
+"""The world outside: what of it is used, and connections that cannot be led astray."""
 
 import asyncio
-import contextlib
-import socket
 import ssl
-import threading
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
 import httpcore2
 
 from imgpro_lite.errors import FetchFailed
-from imgpro_lite.fetching.addresses import Address, is_own, parse_address
+from imgpro_lite.fetching.addresses import Address, is_own
+from imgpro_lite.fetching.resolver import LookUp, look_up
 
 # Of a name with many addresses, how many are tried, and how long each: the next one is often of the other family, and
 # where IPv6 leads nowhere, the import still has time for IPv4.
@@ -23,55 +21,27 @@ DIAL_SECONDS = 3
 MAX_HEADER_BYTES = 64 * 1024
 HEADER_READ_BYTES = 16 * 1024
 
-# Addresses of a name, as text. Raises OSError.
-Resolve = Callable[[str], Awaitable[list[str]]]
-
-
-async def resolve(host: str) -> list[str]:
-    """The addresses that the system's resolver has for a name, best first. Raises OSError.
-
-    In a thread of its own that nothing waits for at the end: a name server that does not answer holds it for half a
-    minute, and must hold neither the threads that write files nor the end of the server. As every import gives up
-    before, there are never many.
-    """
-    loop = asyncio.get_running_loop()
-    found: asyncio.Future[list[str]] = loop.create_future()
-
-    def settle(addresses: list[str], error: OSError | None) -> None:
-        if not found.done():
-            found.set_exception(error) if error else found.set_result(addresses)
-
-    def look_up() -> None:
-        addresses, problem = [], None
-        try:
-            # As bytes: text would go through Python's own, older IDNA once more.
-            answers = socket.getaddrinfo(host.encode("ascii"), None, type=socket.SOCK_STREAM)
-            addresses = [str(answer[4][0]) for answer in answers]
-        except (OSError, ValueError) as error:
-            problem = OSError(f"{error}")
-        with contextlib.suppress(RuntimeError):  # the server has ended meanwhile
-            loop.call_soon_threadsafe(settle, addresses, problem)
-
-    threading.Thread(target=look_up, name="resolver", daemon=True).start()
-    return await found
-
 
 @dataclass(frozen=True)
 class Internet:
     """What fetching uses of the system: its resolver, connections to addresses, and which addresses it has itself."""
 
-    resolve: Resolve = resolve
+    look_up: LookUp = look_up
     dialer: httpcore2.AsyncNetworkBackend = field(default_factory=httpcore2.AnyIOBackend)
     is_own: Callable[[Address], bool] = is_own
 
+    async def dial(self, address: Address, port: int) -> "BoundedStream":
+        """A connection to an address that was checked. Raises httpcore2.ConnectError and TimeoutError."""
+        async with asyncio.timeout(DIAL_SECONDS):
+            return BoundedStream(await self.dialer.connect_tcp(str(address), port))
 
-class CheckedBackend(httpcore2.AsyncNetworkBackend):
-    """Connections to hosts all of whose addresses are allowed. A name is resolved once, so what was checked is what is
-    dialled; the request and TLS keep the name."""
 
-    def __init__(self, internet: Internet, is_allowed: Callable[[Address], bool]) -> None:
-        self._internet = internet
-        self._is_allowed = is_allowed
+class Dialled(httpcore2.AsyncNetworkBackend):
+    """What an HTTP connection takes for the network: the one connection that is there already. So no name is resolved
+    again, and what was checked is what is spoken to; the request and TLS keep the name."""
+
+    def __init__(self, stream: httpcore2.AsyncNetworkStream) -> None:
+        self._stream = stream
 
     async def connect_tcp(
         self,
@@ -81,32 +51,8 @@ class CheckedBackend(httpcore2.AsyncNetworkBackend):
         local_address: str | None = None,
         socket_options: Iterable[httpcore2.SOCKET_OPTION] | None = None,
     ) -> httpcore2.AsyncNetworkStream:
-        """A connection. Raises FetchFailed."""
-        addresses = await self._addresses(host)
-        problem = "the host has no address"
-        for address in addresses[:MAX_DIALS]:
-            try:
-                async with asyncio.timeout(DIAL_SECONDS):
-                    return BoundedStream(await self._internet.dialer.connect_tcp(str(address), port))
-            except TimeoutError:
-                problem = f"{address} did not answer in {DIAL_SECONDS} seconds"
-            except httpcore2.ConnectError as error:
-                problem = f"{address}: {error}"
-        raise FetchFailed(f"no connection: {problem}")
-
-    async def _addresses(self, host: str) -> list[Address]:
-        try:
-            found = await self._internet.resolve(host)
-        except OSError as error:
-            raise FetchFailed(f"the host is not known: {error}") from None
-        addresses = []
-        for text in dict.fromkeys(found):
-            address = parse_address(text)
-            # One is enough: an honest name does not mix public addresses with others.
-            if address is None or not self._is_allowed(address):
-                raise FetchFailed(f"the host has the address {text}, which is not public or is this machine's own")
-            addresses.append(address)
-        return addresses
+        """The connection."""
+        return self._stream
 
 
 class BoundedStream(httpcore2.AsyncNetworkStream):

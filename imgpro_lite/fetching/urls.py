@@ -15,12 +15,16 @@ DEFAULT_PORTS = {"http": 80, "https": 443}
 # A name or an address as it goes to the resolver. Nothing that another parser might read differently, such as % and @.
 _HOST = re.compile(r"[a-z0-9_-][a-z0-9._-]{0,252}|[0-9a-f:.]{2,45}")
 
+# Who is asked, as it is written. Python's `int`, by which httpx2 reads a port, takes more than ASCII digits.
+_AUTHORITY = re.compile(r"(?:[a-z][a-z0-9+.-]*:)?//([^/?#]*)", re.IGNORECASE)
+_HOST_AND_PORT = re.compile(r"(?:\[[^\]]*\]|[^:]*)(?::[0-9]{0,5})?")
+
 
 def parse_url(text: str) -> httpx2.URL:
     """An absolute http or https URL with a host and without credentials. Raises FetchFailed."""
     _refuse_odd_text(text)
     try:
-        return _checked(httpx2.URL(text))
+        return _checked(httpx2.URL(text), text)
     except httpx2.InvalidURL:  # its text may quote a password
         raise FetchFailed("the URL is not valid") from None
 
@@ -35,7 +39,7 @@ def redirect_target(url: httpx2.URL, location: bytes) -> httpx2.URL:
     try:
         target = httpx2.URL(text)
         # With a scheme it stands by itself: joined, http:/x and http:///x would be paths of this host.
-        target = _checked(target if target.scheme else url.join(target))
+        target = _checked(target if target.scheme else url.join(target), text)
     except (httpx2.InvalidURL, ValueError):  # ValueError is urllib's
         raise FetchFailed("the redirect is not valid") from None
     if url.scheme == "https" and target.scheme == "http":
@@ -66,11 +70,14 @@ def _refuse_odd_text(text: str) -> None:
         raise FetchFailed("the URL has spaces, backslashes or control characters")
 
 
-def _checked(url: httpx2.URL) -> httpx2.URL:
+def _checked(url: httpx2.URL, text: str) -> httpx2.URL:
+    """The URL that was made of a text, if it is one that may be asked."""
     if url.scheme not in DEFAULT_PORTS:
         raise FetchFailed("the URL is not http or https")
     if url.userinfo:
         raise FetchFailed("the URL has a user name or password")
     if not _HOST.fullmatch(url.raw_host.decode("ascii")):
         raise FetchFailed("the URL has no valid host")
+    if (authority := _AUTHORITY.match(text)) and not _HOST_AND_PORT.fullmatch(authority[1]):
+        raise FetchFailed("the URL's port is not a number")
     return url

@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from imgpro_lite.imaging import svg_filter
 from imgpro_lite.imaging.jobs import Refused
-from imgpro_lite.imaging.svg_names import SVG_NAMESPACE
+from imgpro_lite.imaging.svg_names import SEPARATOR, SVG_NAMESPACE
 
 _MAX_ELEMENTS = 50_000  # librsvg takes about 1 KB for each
 _MAX_DEPTH = 256  # librsvg and browsers recurse
@@ -29,12 +29,17 @@ _PIECE_BYTES = 256 * 1024
 
 _XINCLUDE_NAMESPACE = "http://www.w3.org/2001/XInclude"
 _UTF8_NAMES = ("utf-8", "utf8", "us-ascii", "ascii")
+# Older drawing programs wrote it, mostly without any character that is not ASCII. What is stored is UTF-8.
+_LATIN1_NAMES = ("iso-8859-1", "latin1", "latin-1")
+_DECLARED_LATIN1 = re.compile(
+    rb"""<\?xml\s[^<>]*?\sencoding\s*=\s*["'](?:%s)["']""" % "|".join(_LATIN1_NAMES).encode(), re.IGNORECASE
+)
 
 
 def check(descriptor: int) -> None:
-    """Raise Refused for an SVG that is not well-formed UTF-8 XML with one svg root, or is not wanted."""
-    parser = _Checker().parser
+    """Raise Refused for an SVG that is not well-formed XML in UTF-8 or Latin-1 with one svg root, or is not wanted."""
     with mmap.mmap(descriptor, 0, access=mmap.ACCESS_READ) as document:
+        parser = _Checker(_encoding(document)).parser
         try:
             for piece in _pieces(document):
                 if b"\0" in piece:  # expat would switch to UTF-16 after its byte order mark
@@ -45,6 +50,11 @@ def check(descriptor: int) -> None:
             parser.Parse(b"", True)
         except expat.ExpatError as error:
             raise Refused(f"The SVG is not well-formed XML in UTF-8: {error}.") from error
+
+
+def _encoding(document: bytes | mmap.mmap) -> str:
+    """How to read a document. Both readings of it, the check and the filter, do so, whatever it is."""
+    return "ISO-8859-1" if _DECLARED_LATIN1.match(document) else "UTF-8"
 
 
 def _pieces(document: mmap.mmap) -> Iterator[bytes]:
@@ -67,7 +77,7 @@ def sanitise(descriptor: int) -> bytes:
     with os.fdopen(os.dup(descriptor), "rb") as file:
         document = file.read()
     try:
-        return svg_filter.rewrite(document)
+        return svg_filter.rewrite(document, _encoding(document))
     except RecursionError as error:  # brackets in a style
         raise Refused("The SVG has styles that are nested too deeply.") from error
 
@@ -75,18 +85,18 @@ def sanitise(descriptor: int) -> bytes:
 class _Checker:
     """Counts elements while expat reads, and stops it at the first thing that is not wanted."""
 
-    def __init__(self) -> None:
+    def __init__(self, encoding: str) -> None:
         self.elements = 0
         self.depth = 0
         self.attributes = 0
-        self.parser = expat.ParserCreate("UTF-8", namespace_separator=" ")
+        self.parser = expat.ParserCreate(encoding, namespace_separator=SEPARATOR)
         self.parser.StartElementHandler = self._start_element
         self.parser.EndElementHandler = self._end_element
         self.parser.XmlDeclHandler = self._declaration
         self.parser.StartDoctypeDeclHandler = self._doctype
 
     def _start_element(self, name: str, attributes: dict[str, str]) -> None:
-        namespace, _, local_name = name.rpartition(" ")
+        namespace, _, local_name = name.rpartition(SEPARATOR)
         if self.elements == 0 and (namespace, local_name) != (SVG_NAMESPACE, "svg"):
             raise Refused(f'The document is not an SVG: its first element must be svg with xmlns="{SVG_NAMESPACE}".')
         if namespace == _XINCLUDE_NAMESPACE:
@@ -105,7 +115,7 @@ class _Checker:
         self.depth -= 1
 
     def _declaration(self, _version: str, encoding: str | None, _standalone: int) -> None:
-        if encoding is not None and encoding.lower() not in _UTF8_NAMES:
+        if encoding is not None and encoding.lower() not in (*_UTF8_NAMES, *_LATIN1_NAMES):
             raise Refused("The SVG must be encoded in UTF-8.")
 
     def _doctype(self, *_arguments: object) -> None:

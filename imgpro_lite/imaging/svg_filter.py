@@ -4,27 +4,28 @@ Nothing of the document is copied as it stands: expat reads it, and what goes ou
 without comments, processing instructions and prefixes of the document's own.
 """
 
+import re
 from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from imgpro_lite.imaging import svg_names as names
 from imgpro_lite.imaging.svg_styles import StyleFilter, is_picture
 
-# Separates a namespace from a name. No XML document can hold it.
-_SEPARATOR = "\1"
 _HREF = "href"
-_XLINK_HREF = f"{names.XLINK_NAMESPACE}{_SEPARATOR}href"
-_XML_ATTRIBUTES = {
-    f"http://www.w3.org/XML/1998/namespace{_SEPARATOR}{name}": f"xml:{name}" for name in ("space", "lang")
-}
+_XLINK_HREF = f"{names.XLINK_NAMESPACE}{names.SEPARATOR}href"
+_XML = f"http://www.w3.org/XML/1998/namespace{names.SEPARATOR}"
+_XML_ATTRIBUTES = {f"{_XML}{name}": f"xml:{name}" for name in ("space", "lang")}
+_XML_ID = f"{_XML}id"
+# Attributes of anybody's own. All of the name is looked at: in front of it there may be a namespace, which is any text.
+_OF_PROGRAMS = re.compile(r"(?:data|aria)-[\w.-]+")
 _DECLARATION = '<?xml version="1.0" encoding="utf-8"?>\n'
 _ROOT_NAMESPACES = f' xmlns="{names.SVG_NAMESPACE}" xmlns:xlink="{names.XLINK_NAMESPACE}"'
 
 
-def rewrite(document: bytes) -> bytes:
+def rewrite(document: bytes, encoding: str = "UTF-8") -> bytes:
     """The harmless part of a well-formed document whose first element is svg. Raises Refused when its styles are too
-    large to look through, expat.ExpatError when it is not well-formed."""
-    return _Rewriter().rewrite(document)
+    large to look through, expat.ExpatError when it is not well-formed in that encoding."""
+    return _Rewriter().rewrite(document, encoding)
 
 
 class _Rewriter:
@@ -35,8 +36,8 @@ class _Rewriter:
         self._skipped_depth = 0  # inside of an element that is left away
         self._sheet: list[str] | None = None  # the text of the style element that is open
 
-    def rewrite(self, document: bytes) -> bytes:
-        parser = expat.ParserCreate("UTF-8", namespace_separator=_SEPARATOR)
+    def rewrite(self, document: bytes, encoding: str) -> bytes:
+        parser = expat.ParserCreate(encoding, namespace_separator=names.SEPARATOR)
         parser.buffer_text = True
         parser.StartElementHandler = self._start
         parser.EndElementHandler = self._end
@@ -45,7 +46,7 @@ class _Rewriter:
         return "".join(self._out).encode()
 
     def _start(self, full_name: str, attributes: dict[str, str]) -> None:
-        namespace, _, name = full_name.rpartition(_SEPARATOR)
+        namespace, _, name = full_name.rpartition(names.SEPARATOR)
         if (
             self._skipped_depth
             or self._sheet is not None
@@ -55,6 +56,8 @@ class _Rewriter:
         ):
             self._skipped_depth += 1
             return
+        if _XML_ID in attributes:  # means the same, and an element has one
+            attributes.setdefault("id", attributes.pop(_XML_ID))
         kept = (self._attribute(name, key, value) for key, value in attributes.items())
         root = "" if self._open else _ROOT_NAMESPACES
         self._out.append(f"<{name}{root}{''.join(kept)}>")
@@ -91,7 +94,7 @@ class _Rewriter:
             return f" {'href' if key == _HREF else 'xlink:href'}={quoteattr(url)}" if inside else ""
         if key in _XML_ATTRIBUTES:
             return f" {_XML_ATTRIBUTES[key]}={quoteattr(value)}"
-        if key in names.PLAIN_ATTRIBUTES or key.startswith(("data-", "aria-")):
+        if key in names.PLAIN_ATTRIBUTES or _OF_PROGRAMS.fullmatch(key):
             return f" {key}={quoteattr(value)}"
         return f" {key}={quoteattr(self._styles.value(value))}" if key in names.ATTRIBUTES else ""
 

@@ -5,6 +5,8 @@ Masking, Compositing, Transforms and Fonts, less whatever runs a program (script
 (foreignObject, audio, video, iframe, cursor), leads to one (target, ping, xml:base), or says who made it (metadata).
 """
 
+# Between a namespace and a name, as expat gives them: a character that XML does not have, so no namespace has it.
+SEPARATOR = "\1"
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
 XLINK_NAMESPACE = "http://www.w3.org/1999/xlink"
 

@@ -13,6 +13,7 @@ from tinycss2 import ast
 from tinycss2.serializer import serialize_string_value, serialize_url
 
 from imgpro_lite.imaging.jobs import Refused
+from imgpro_lite.imaging.svg_names import SVG_NAMESPACE, XLINK_NAMESPACE
 
 # A reference is made by one of these functions and properties, by an at-rule, or by what an escape turns into one.
 _MAY_REFER = re.compile(r"url|src|image|cross-fade|element|expression|binding|behavior", re.IGNORECASE)
@@ -88,6 +89,8 @@ def _may_refer(text: str) -> bool:
 def _is_harmless_rule(rule: ast.Node) -> bool:
     """Whether a rule of a sheet is kept, after what it holds was cleaned."""
     keyword = rule.lower_at_keyword if rule.type == "at-rule" else None
+    if keyword == "namespace":
+        return _is_harmless_namespace(rule)
     if rule.type in ("comment", "error") or (keyword is not None and keyword not in _AT_RULES):
         return False
     in_font_face = keyword == "font-face"
@@ -96,6 +99,19 @@ def _is_harmless_rule(rule: ast.Node) -> bool:
         rule.prelude = list(dropwhile(lambda token: token.type in ("comment", "whitespace"), rule.prelude))
     if rule.content is not None:
         rule.content = list(_harmless(rule.content, in_font_face=in_font_face))
+    return True
+
+
+def _is_harmless_namespace(rule: ast.AtRule) -> bool:
+    """Whether a rule gives a prefix to a namespace that is kept, which is written anew. Nobody fetches a namespace, but
+    it may look like an address."""
+    tokens = [token for token in rule.prelude if token.type not in ("comment", "whitespace")]
+    prefix, value = tokens[:-1], "".join(_text_or_url(token) for token in tokens[-1:])
+    is_prefixed = [token.type for token in prefix] in ([], ["ident"])
+    if rule.content is not None or not is_prefixed or value not in (SVG_NAMESPACE, XLINK_NAMESPACE):
+        return False
+    space = ast.WhitespaceToken(0, 0, " ")
+    rule.prelude = [space, *prefix, *([space] if prefix else []), ast.StringToken(0, 0, value, f'"{value}"')]
     return True
 
 
@@ -128,6 +144,13 @@ def _harmless_function(function: ast.FunctionBlock, *, in_font_face: bool) -> as
         return _inner_url(_quoted_url(function), in_font_face=in_font_face)
     function.arguments = list(_harmless(function.arguments, in_font_face=in_font_face))
     return function
+
+
+def _text_or_url(token: ast.Node) -> str:
+    """What "…", url(…) and url("…") say, empty for all else."""
+    if token.type == "function":
+        return _quoted_url(token)
+    return str(token.value) if token.type in ("string", "url") else ""
 
 
 def _quoted_url(function: ast.FunctionBlock) -> str:

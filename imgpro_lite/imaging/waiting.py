@@ -20,6 +20,9 @@ _FIRST_GUESS_SECONDS = 0.1
 # The weight of the newest job in the moving average: some 20 jobs decide.
 _NEWEST_WEIGHT = 0.05
 
+# When to come again where the system has no threads left: it is other programs that have to end.
+_NO_THREADS_SECONDS = 30
+
 
 @dataclass(eq=False)
 class Job:
@@ -69,6 +72,8 @@ class Job:
             self.answer.set_exception(self.refusal(answer["refused"]))
         elif answer.get("is_full"):
             self.fail(errors.StorageFull(), why=answer["failed"])
+        elif answer.get("has_no_threads"):
+            self.fail(errors.Overloaded(_NO_THREADS_SECONDS), why=answer["failed"])
         else:
             self.fail(why=answer.get("failed", ""))
 

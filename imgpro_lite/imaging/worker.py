@@ -5,6 +5,7 @@ the files that came with the job. Jobs come as lines of JSON on standard input, 
 POSIX the files of a job come as open descriptors through a socket; elsewhere as paths.
 """
 
+import errno
 import json
 import os
 import socket
@@ -58,9 +59,15 @@ def _answer(job: Message, files: socket.socket | None, limits: Limits) -> Iterat
     except Damaged as damage:
         yield {"damaged": str(damage)}
     except Exception as error:  # anything a decoder does: the server tells the client no more than "could not"
-        # libvips has no number for it, only the system's words.
-        is_full = any(os.strerror(number) in str(error) for number in StorageFull.ERRNOS)
-        yield {"failed": f"{type(error).__name__}: {error}"[:2000], "is_full": is_full}
+        yield {"failed": f"{type(error).__name__}: {error}"[:2000]} | _faults_of_the_system(str(error))
+
+
+def _faults_of_the_system(words: str) -> Message:
+    """What an error is when it is not the picture's: libvips has no number for it, only the system's words."""
+    return {
+        "is_full": any(os.strerror(number) in words for number in StorageFull.ERRNOS),
+        "has_no_threads": os.strerror(errno.EAGAIN) in words or "can't start new thread" in words,
+    }
 
 
 def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Message]:

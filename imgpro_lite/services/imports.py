@@ -20,7 +20,7 @@ async def fetch_image(rt: Runtime, caller: Caller, url: str, spool: Spool, reque
     """
     limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
     try:
-        async with rt.fetcher.open(url) as answer:
+        async with rt.fetcher.open(url, caller.subject) as answer:
             uploads.check_size(rt.settings, answer.declared_bytes, b"", limit_bytes)
             while piece := await answer.read():
                 spool.feed(piece)

@@ -3,7 +3,6 @@
 from dataclasses import dataclass
 
 from imgpro_lite.formats import CONVERTIBLE_TO, MEDIA_TYPES, SIZES_PX, Format
-from imgpro_lite.imaging.sizes import Size
 from imgpro_lite.models import Media
 from imgpro_lite.services.making import short_edge_px, variant_of
 from imgpro_lite.settings import ImagingSettings
@@ -34,6 +33,9 @@ class Shown:
         return MEDIA_TYPES[self.format]
 
 
+Offer = dict[Format, list[Shown]]
+
+
 @dataclass(frozen=True)
 class Picture:
     """A picture for screens of every kind. Each list has one format in all its sizes, the smallest first; a browser
@@ -49,55 +51,46 @@ class Picture:
         return self.lists[-1][-1]
 
 
-def offered(settings: ImagingSettings, media: Media) -> dict[Format, list[Shown]]:
-    """Every format that browsers show, in every size that differs; the last one is the full size."""
+def offer(settings: ImagingSettings, media: Media) -> Offer:
+    """Every format that browsers show, in every size that differs. The last size of each is the full one."""
     formats = [one for one in _OFFERED if one in CONVERTIBLE_TO or one is media.format]
-    sizes = [*_sizes(media), None]
-    return {one: [_shown(settings, media, one, size) for size in sizes] for one in formats}
+    # A drawing has no pixels of its own, so every size of it differs.
+    sizes = [size for size in SIZES_PX if short_edge_px(media, size) is not None]
+    return {one: [_shown(settings, media, one, size) for size in (*sizes, None)] for one in formats}
 
 
-def preview(settings: ImagingSettings, media: Media) -> list[Shown]:
+def previews(media: Media, offered: Offer) -> list[Shown]:
     """Still pictures for other programs, the largest first: in a format that all know, and none above size l."""
-    sizes = ["l", *(size for size in reversed(_sizes(media)) if size != "l")]
-    return [_shown(settings, media, _still_format(media), size) for size in sizes]
+    full, *smaller = reversed(offered[_still_format(media)])
+    return smaller if smaller and smaller[0].size == "l" else [full, *smaller]
 
 
-def picture(settings: ImagingSettings, media: Media) -> Picture:
+def picture(media: Media, offered: Offer) -> Picture:
     """What the image's page shows. An SVG is shown as itself: sharp on every screen, and what is in an <img> runs and
     fetches nothing. An animation stays one."""
     if media.format is Format.SVG:
         # As large as its author drew it; an icon is enlarged, because nothing is lost by it.
-        least = _shown(settings, media, Format.PNG, "m")
-        width, height = max((media.width, media.height), (least.width, least.height))
-        return Picture([[Shown(Format.SVG, None, media.width, media.height)]], width, height)
-    stored = _shown(settings, media, media.display, None)
+        medium = next(one for one in offered[Format.PNG] if one.size == "m")
+        width, height = max((media.width, media.height), (medium.width, medium.height))
+        return Picture([offered[Format.SVG][-1:]], width, height)
     if media.frames > 1:
-        lists = [[stored]]
+        lists = [offered[media.format][-1:]]
         if media.width * media.height * media.frames <= MAX_ENCODED_PIXELS:  # a tenth of the GIF's bytes
-            lists.insert(0, _candidates(settings, media, Format.WEBP))
+            lists.insert(0, offered[Format.WEBP])
     else:
-        lists = [_candidates(settings, media, one) for one in (*_MODERN, _still_format(media))]
+        lists = [_affordable(offered[one]) for one in (*_MODERN, _still_format(media))]
     return Picture(lists, media.width, media.height)
 
 
-def _candidates(settings: ImagingSettings, media: Media, target: Format) -> list[Shown]:
-    """The sizes of one format that a page may show, the smallest first."""
-    sizes = _sizes(media)
-    found = [_shown(settings, media, target, size) for size in sizes]
-    full = _shown(settings, media, target, None)
-    if not found or full.width * full.height <= MAX_ENCODED_PIXELS:
-        found.append(full)
-    return found
+def _affordable(sizes: list[Shown]) -> list[Shown]:
+    """Without the full size where that is very large, and not the only one."""
+    full = sizes[-1]
+    return sizes if full.width * full.height <= MAX_ENCODED_PIXELS or len(sizes) == 1 else sizes[:-1]
 
 
 def _shown(settings: ImagingSettings, media: Media, target: Format, size: str | None) -> Shown:
-    pixels: Size = variant_of(settings, media, target, size).pixel_size
+    pixels = variant_of(settings, media, target, size).pixel_size
     return Shown(target, size, pixels.width, pixels.height)
-
-
-def _sizes(media: Media) -> list[str]:
-    """The sizes that make the picture smaller; all of them for a drawing, which has no pixels of its own."""
-    return [size for size in SIZES_PX if short_edge_px(media, size) is not None]
 
 
 def _still_format(media: Media) -> Format:

@@ -148,9 +148,9 @@ class CacheFiles:
 
 
 def _entries(directory: Path) -> "list[os.DirEntry[str]]":
-    """What is in a directory; nothing when there is none, or only what belongs to another user."""
+    """What is in a directory; nothing when there is none, or only what is none or belongs to another user."""
     try:
         with os.scandir(directory) as entries:
             return list(entries)
-    except (FileNotFoundError, PermissionError):
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
         return []

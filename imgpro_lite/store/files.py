@@ -69,9 +69,14 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def is_writable(directory: Path) -> bool:
+    """Whether this process may make and remove files in a directory, and its file system is not read-only."""
+    return os.access(directory, os.W_OK | os.X_OK)
+
+
 def require_writable(directory: Path) -> None:
     """Raise OSError for a directory in which nothing can be made, such as one of a read-only file system."""
-    if not os.access(directory, os.W_OK | os.X_OK):
+    if not is_writable(directory):
         raise OSError(errno.EACCES, f"nothing can be written to {directory.name}/ in it")
 
 

@@ -13,6 +13,8 @@ from imgpro_lite.store.sqlite_file import Tx, migrate
 # Enough to see what is wrong; a file that was overwritten would fill pages.
 MAX_LINES = 100
 
+# The columns of images that are JSON, with what they are when they are empty.
+EMPTY_JSON = {"tags": "[]", "metadata": "{}"}
 
 _INDEX = re.compile("(?:row .+ missing from|wrong # of entries in|non-unique entry in) index (?P<name>[a-z_]+)")
 _ROW = re.compile("(?:CHECK constraint failed|NULL value|NUMERIC value|.+ value) in .+")
@@ -35,6 +37,14 @@ class Difference(NamedTuple):
     name: str
     sql: str | None
     message: str
+
+
+class Unreadable(NamedTuple):
+    """An image, and the columns that cannot be read: `format`, and those of EMPTY_JSON."""
+
+    seq: int
+    id: str
+    columns: list[str]
 
 
 def list_damage(conn: sqlite3.Connection, *, quick: bool) -> list[Damage]:
@@ -113,17 +123,48 @@ def measure_images(conn: sqlite3.Connection) -> tuple[int, int]:
 
 def list_unreadable(
     conn: sqlite3.Connection, formats: Sequence[str], first_seq: int, end_seq: int
-) -> tuple[int, list[str]]:
-    """How many images there are in this range, and the ids of those that no code can read."""
+) -> tuple[int, list[Unreadable]]:
+    """How many images there are in this range, and those live ones of which no code can read all."""
     between = {"first": first_seq, "end": end_seq, "formats": json.dumps(formats)}
     (count,) = conn.execute("SELECT count(*) FROM media WHERE seq >= :first AND seq < :end", between).fetchone()
     rows = conn.execute(
-        "SELECT id FROM media WHERE seq >= :first AND seq < :end AND NOT ("
-        "iif(json_valid(tags), json_type(tags) = 'array', 0) AND iif(json_valid(metadata), json_type(metadata) = "
-        "'object', 0) AND format IN (SELECT value FROM json_each(:formats)))",
+        "SELECT seq, id, format_ok, tags_ok, metadata_ok FROM (SELECT seq, id, "
+        "format IN (SELECT value FROM json_each(:formats)) AS format_ok, "
+        "iif(json_valid(tags), json_type(tags) = 'array' AND NOT EXISTS "
+        "(SELECT 1 FROM json_each(tags) WHERE type <> 'text'), 0) AS tags_ok, "
+        "iif(json_valid(metadata), json_type(metadata) = 'object', 0) AS metadata_ok "
+        "FROM media WHERE seq >= :first AND seq < :end AND deleted_at IS NULL) "
+        "WHERE NOT (format_ok AND tags_ok AND metadata_ok)",
         between,
     )
-    return count, [media_id for (media_id,) in rows]
+    columns = ("format", *EMPTY_JSON)
+    return count, [
+        Unreadable(seq, media_id, [column for column, is_ok in zip(columns, ok, strict=True) if not is_ok])
+        for seq, media_id, *ok in rows
+    ]
+
+
+def read_raw(conn: sqlite3.Connection, seq: int, column: str) -> bytes:
+    """The bytes of a text of an image, which may be no text."""
+    sql = f"SELECT CAST({column} AS BLOB) FROM media WHERE seq = ?"  # noqa: S608 - a column of EMPTY_JSON
+    row = conn.execute(sql, (seq,)).fetchone()
+    return bytes(row[0])
+
+
+def empty_column(tx: Tx, seq: int, column: str) -> None:
+    """Empty the tags or the metadata of an image. The counts and the index of tags are left as they are.
+
+    Without the triggers, which would have to read the old ones.
+    """
+    triggers = tx.conn.execute(
+        "SELECT name, sql FROM sqlite_schema WHERE type = 'trigger' AND tbl_name = 'media'"
+    ).fetchall()
+    for name, _ in triggers:
+        tx.conn.execute(f'DROP TRIGGER "{name}"')
+    sql = f"UPDATE media SET {column} = ? WHERE seq = ?"  # noqa: S608 - a column of EMPTY_JSON
+    tx.conn.execute(sql, (EMPTY_JSON[column], seq))
+    for _, trigger in triggers:
+        tx.conn.execute(trigger)
 
 
 def _fresh() -> sqlite3.Connection:

@@ -40,7 +40,9 @@ def list_media(
     )
     start = after or Position(2**62, 2**62)  # later than every date
     values = {**walk.values, "after_at": start.sort_at, "after_seq": start.seq, "limit": limit, "now": now}
-    return [media_from_row(row) for row in conn.execute(sql, values)]
+    # All are fetched before one is read: a statement that an error has left in its middle would keep this connection at
+    # the state of now, for as long as somebody holds the error.
+    return [media_from_row(row) for row in conn.execute(sql, values).fetchall()]
 
 
 @dataclass(frozen=True)
@@ -179,7 +181,7 @@ def list_all(
         "ORDER BY media.seq DESC LIMIT :limit",
         {**values, "limit": limit, "before_seq": before_seq},
     )
-    return [(media_from_row(row[:-2]), row[-2], row[-1]) for row in rows]
+    return [(media_from_row(row[:-2]), row[-2], row[-1]) for row in rows.fetchall()]
 
 
 def count_all(conn: sqlite3.Connection, email: str | None, namespace: str | None, now: int) -> int:

@@ -138,7 +138,7 @@ def list_media_by_id(conn: sqlite3.Connection, team_id: int, ids: Sequence[str],
         f"WHERE team_id = :team_id AND {_LIVE} ORDER BY seq",
         {"ids": json.dumps(ids), "team_id": team_id, "now": now},
     )
-    return [media_from_row(row) for row in rows]
+    return [media_from_row(row) for row in rows.fetchall()]  # as in media_lists.list_media
 
 
 def update_media(conn: sqlite3.Connection, media: Media, values: Mapping[str, Any]) -> Media:

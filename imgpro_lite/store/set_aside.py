@@ -9,7 +9,7 @@ import re
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from imgpro_lite.store.files import give_to_owner
+from imgpro_lite.store.files import give_to_owner, sync_directory, sync_file
 
 SET_ASIDE_NAME = "set-aside"
 
@@ -18,14 +18,30 @@ _CRASH_FOLDER = re.compile(r"crash-\d{4}-\d{2}-\d{2}")
 
 def set_aside(data_dir: Path, path: Path, folder: str = "") -> Path:
     """Move a file or directory to `set-aside/`, or to a folder in it: where it is now. Raises OSError."""
-    target = data_dir / SET_ASIDE_NAME / folder / path.relative_to(data_dir)
-    _make_folders(target.parent, data_dir)
-    number = 1
-    while os.path.lexists(target):
-        number += 1
-        target = target.with_name(f"{path.name}.{number}")
+    target = _free_place(data_dir / SET_ASIDE_NAME / folder / path.relative_to(data_dir), data_dir)
     path.rename(target)
     return target
+
+
+def keep_aside(data_dir: Path, path: Path, content: bytes) -> None:
+    """Write what is to be overwritten to `set-aside/`, durably, as if it had been a file at `path`. Raises OSError."""
+    target = _free_place(data_dir / SET_ASIDE_NAME / path.relative_to(data_dir), data_dir)
+    with target.open("xb") as file:
+        file.write(content)
+        file.flush()
+        sync_file(file.fileno())
+    give_to_owner(target, data_dir)
+    sync_directory(target.parent)
+
+
+def _free_place(target: Path, data_dir: Path) -> Path:
+    """This path, or one beside it, at which there is nothing yet, in a folder that there is."""
+    _make_folders(target.parent, data_dir)
+    free, number = target, 1
+    while os.path.lexists(free):
+        number += 1
+        free = target.with_name(f"{target.name}.{number}")
+    return free
 
 
 def _make_folders(folder: Path, data_dir: Path) -> None:

@@ -59,6 +59,38 @@ def connect_file(path: Path, *, read_only: bool = False) -> sqlite3.Connection:
     return conn
 
 
+def connect_unwritable(path: Path) -> sqlite3.Connection:
+    """A connection for reading where nothing can be written: a snapshot or a backup that is mounted read-only.
+
+    Raises OperatorError, also for a database whose log cannot be read there.
+    """
+    log, index = Path(f"{path}-wal"), Path(f"{path}-shm")
+    has_log = log.exists() and log.stat().st_size > 0
+    if has_log and not index.exists():
+        raise OperatorError(
+            f"The database {path} has a log, {log.name}, but not {index.name}, and SQLite cannot make that where "
+            "nothing can be written. Copy the whole directory to where it can be, and look at the copy."
+        )
+    # Without a log SQLite has to be told that nobody writes: it would make one.
+    conn = sqlite3.connect(
+        f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True, isolation_level=None
+    )
+    try:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _refuse_foreign(conn, path)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
+def is_damaged(error: BaseException | None) -> bool:
+    """Whether SQLite says that the file is not, or no longer, a database."""
+    if not isinstance(error, sqlite3.DatabaseError):
+        return False
+    return error.sqlite_errorcode & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
 def _use_wal(conn: sqlite3.Connection) -> None:
     """Write to a log. For a new file SQLite does not wait for another process that is about to do the same."""
     ends_at = time.monotonic() + BUSY_TIMEOUT_MS / 1000
@@ -219,7 +251,7 @@ def database_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except sqlite3.DatabaseError as error:
-        hint = "Restore it from a backup; nothing was changed."
+        hint = "Restore it from a backup, or do what `imgpro-lite fsck` says; nothing was changed."
         primary_code = error.sqlite_errorcode & 0xFF
         if primary_code in _LOCKED:
             hint = "Another program holds it; try again when that has ended."

@@ -10,6 +10,7 @@ from starlette.responses import Response
 from imgpro_lite.errors import NotFound, RangeNotSatisfiable
 from imgpro_lite.formats import MEDIA_TYPES, Format, parse_extension
 from imgpro_lite.hot_answers import KEEP_SECONDS, MAX_ANSWER_BYTES, HotAnswer
+from imgpro_lite.models import Media
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.making import Variant
 from imgpro_lite.services.variants import find_variant, open_variant
@@ -80,10 +81,10 @@ def _good_until(rt: Runtime, variant: Variant) -> int:
     return keep_until if expires_at is None else min(keep_until, expires_at - rt.settings.cache.max_age_seconds)
 
 
-def _max_age_seconds(rt: Runtime, variant: Variant) -> int:
+def max_age_seconds(rt: Runtime, media: Media) -> int:
     """How long others may keep the bytes: never beyond the image's expiry (decision 46)."""
     most_seconds = rt.settings.cache.max_age_seconds
-    expires_at = variant.media.expires_at
+    expires_at = media.expires_at
     return most_seconds if expires_at is None else max(0, min(most_seconds, expires_at - rt.clock.now()))
 
 
@@ -95,7 +96,7 @@ def _headers(request: Request, variant: Variant) -> dict[str, str]:
         "Content-Type": MEDIA_TYPES[variant.format],
         "ETag": f'"{variant.etag}"',
         "Last-Modified": formatdate(max(0, variant.media.created_at), usegmt=True),
-        "Cache-Control": f"public, max-age={_max_age_seconds(runtime(request), variant)}",
+        "Cache-Control": f"public, max-age={max_age_seconds(runtime(request), variant.media)}",
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         # RFC 5987: the only place where a caller's text reaches a header.

@@ -13,7 +13,8 @@ from imgpro_lite.ids import MEDIA_ID_CHARS
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.media import get_media
-from imgpro_lite.services.showing import Shown, preview
+from imgpro_lite.services.showing import Shown, offer, previews
+from imgpro_lite.web.cdn import max_age_seconds
 from imgpro_lite.web.presenters import picture_stem
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.responses import JsonAnswer
@@ -73,7 +74,7 @@ def _limit_px(name: str, given: str | None) -> int | None:
 
 def _largest(rt: Runtime, media: Media, maxwidth: int | None, maxheight: int | None) -> Shown:
     """The largest picture that fits. Raises NotFound when none does: the answer may not exceed the limits."""
-    for shown in preview(rt.settings.imaging, media):
+    for shown in previews(media, offer(rt.settings.imaging, media)):
         if shown.width <= (maxwidth or shown.width) and shown.height <= (maxheight or shown.height):
             return shown
     raise NotFound("There is no size of this image that is so small.")
@@ -88,6 +89,7 @@ def _photo(rt: Runtime, media: Media, shown: Shown) -> dict[str, str | int]:
         "url": address(picture_stem(rt.src_url, media), shown.format, shown.size),
         "width": shown.width,
         "height": shown.height,
+        "cache_age": max_age_seconds(rt, media),
         "provider_name": urlsplit(rt.public_url).netloc,
         "provider_url": rt.public_url,
     }

@@ -12,7 +12,7 @@ from imgpro_lite.errors import NotFound
 from imgpro_lite.formats import Format, parse_extension
 from imgpro_lite.models import Caller, Media
 from imgpro_lite.services.media import get_media
-from imgpro_lite.services.showing import Picture, Shown, offered, picture, preview
+from imgpro_lite.services.showing import Offer, Picture, Shown, offer, picture, previews
 from imgpro_lite.web.conditions import is_match
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.presenters import page_url, picture_stem
@@ -33,7 +33,7 @@ TALL_RATIO = 2.2
 TALL_WIDTH = "40rem"
 
 _SIZE_LABELS = {"s": "Small", "m": "Medium", "l": "Large", None: "Full"}
-_FORMAT_LABELS = {Format.JPEG: "JPEG", Format.WEBP: "WebP"}
+_FORMAT_LABELS = {one: one.upper() for one in Format} | {Format.WEBP: "WebP"}
 
 
 async def show_image(request: Request) -> Response:
@@ -63,7 +63,8 @@ def _visitor(request: Request) -> Caller | None:
 
 def _context(request: Request, media: Media) -> dict[str, Any]:
     rt = runtime(request)
-    shown, stem = picture(rt.settings.imaging, media), picture_stem(pages(request).src_base, media)
+    offered = offer(rt.settings.imaging, media)
+    shown, stem = picture(media, offered), picture_stem(pages(request).src_base, media)
     return {
         "media": media,
         "now": rt.clock.now(),
@@ -76,29 +77,27 @@ def _context(request: Request, media: Media) -> dict[str, Any]:
         "screen_sizes": _screen_sizes(shown),
         "is_tall": _is_tall(shown),
         "original_url": download_address(stem, media.format, None),
-        "format_labels": {one: _FORMAT_LABELS.get(one, one.upper()) for one in Format},
+        "format_labels": _FORMAT_LABELS,
         "metadata": [(key, _text(value)) for key, value in media.metadata.items()],
-        "preview": (still := preview(rt.settings.imaging, media)[0]),
+        "preview": (still := previews(media, offered)[0]),
         "preview_url": address(picture_stem(rt.src_url, media), still.format, still.size),
-        **_sharing(request, media),
+        **_sharing(request, media, offered),
     }
 
 
-def _sharing(request: Request, media: Media) -> dict[str, Any]:
+def _sharing(request: Request, media: Media, offered: Offer) -> dict[str, Any]:
     """The sizes and formats on offer, which of them is chosen, and its address in every notation."""
-    rt = runtime(request)
-    on_offer = offered(rt.settings.imaging, media)
     target = parse_extension(request.query_params.get("format", ""))
-    choices = on_offer.get(target or media.display, on_offer[media.display])
+    choices = offered.get(target or media.display, offered[media.display])
     wanted = request.query_params.get("size")
     chosen = next((one for one in choices if one.size == wanted), choices[-1])
-    stem = picture_stem(rt.src_url, media)
+    stem = picture_stem(runtime(request).src_url, media)
     return {
         "stem": stem,
         "chosen": chosen,
         "chosen_url": download_address(picture_stem(pages(request).src_base, media), chosen.format, chosen.size),
         "sizes": [(one.size or "full", _SIZE_LABELS[one.size], one.size == chosen.size) for one in choices],
-        "formats": [(one, _pixels(shown), one is chosen.format) for one, shown in on_offer.items()],
+        "formats": [(one, _pixels(shown), one is chosen.format) for one, shown in offered.items()],
         "snippets": [(one, one.text(stem, chosen)) for one in snippets(media)],
     }
 

@@ -81,6 +81,13 @@ NO_REQUESTS = {
     "gzip, chunked": head(b"Transfer-Encoding: gzip, chunked", method=b"POST") + b"0\r\n\r\n",
     "chunked, gzip": head(b"Transfer-Encoding: chunked, gzip", method=b"POST") + b"0\r\n\r\n",
     "chunked twice": head(b"Transfer-Encoding: chunked", b"Transfer-Encoding: chunked", method=b"POST") + b"0\r\n\r\n",
+    **{
+        f"chunked after {coding.decode()} on a line of its own": head(
+            b"Transfer-Encoding: " + coding, b"Transfer-Encoding: chunked", method=b"POST"
+        )
+        + b"0\r\n\r\n"
+        for coding in (b"nothing", b"gzip", b"identity", b"xchunked")
+    },
     "nearly chunked": head(b"Transfer-Encoding: xchunked", method=b"POST") + b"0\r\n\r\n",
     "chunked after a tab": head(b"Transfer-Encoding: \x0bchunked", method=b"POST") + b"0\r\n\r\n",
     "chunked in HTTP/1.0": head(b"Transfer-Encoding: chunked", method=b"POST", version=b"HTTP/1.0") + b"0\r\n\r\n",

@@ -97,14 +97,17 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     with OtherSite() as site, servers(tmp_path_factory.mktemp("place")) as start, open_browser() as browser:
         threading.Thread(target=site.serve_forever, daemon=True).start()
-        yield Place(start(), site, browser)
+        config = "[limits]\nanonymous_uploads_per_hour = 0\n"  # there are more attacks than that
+        yield Place(start(config=config), site, browser)
         site.shutdown()
 
 
 def test_a_stored_drawing_does_nothing(place: Place) -> None:
     """Also where somebody keeps it elsewhere, without the policy it is served with."""
     for name in hostile_svg.DOCUMENTS:
-        src = place.server.upload(place.raw(name)).json()["src"]
+        made = place.server.upload(place.raw(name))
+        assert made.status_code == 201, made.text
+        src = made.json()["src"]
         served = place.server.get(src)
         assert place.harm_of(src) == [], name
         assert place.harm_of(place.site.publish(f"/{name}.svg", served.content, Content_Type="image/svg+xml")) == []

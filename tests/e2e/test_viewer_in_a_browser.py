@@ -1,9 +1,11 @@
 """The page of an image in a real browser: what it loads, that nothing moves or runs, copying, the keyboard."""
 
 import json
+import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -195,3 +197,22 @@ def test_without_scripts_the_addresses_are_there_and_a_button_chooses(gallery: G
         assert browser.run("location.hash") == "#share"
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+@pytest.mark.slow
+def test_pictures_from_a_host_of_their_own(gallery: Gallery, tmp_path: Path) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    pages, pictures = f"http://localhost:{port}", f"http://127.0.0.1:{port}"
+    config = f'[server]\npublic_url = "{pages}"\nsrc_url = "{pictures}"'
+    with servers(tmp_path) as start:
+        start(config=config, args=("--port", str(port)))
+        files = {"file": ("photo.png", make_image("png", 400, 400))}
+        made = httpx2.post(f"{pages}/v1/upload", files=files, trust_env=False).json()
+        gallery.browser.goto(made["url"])
+        assert gallery.wait_for_picture().startswith(f"{pictures}/")
+        gallery.browser.run("document.querySelector('input[value=webp]').click()")
+        download = gallery.browser.run("document.getElementById('download').href")
+        assert download == f"{made['src'].removesuffix('png')}webp?download"
+        assert gallery.browser.complaints() == []

@@ -1,8 +1,9 @@
 """Whether everything that is stored is as it should be, and what can be put right. Beside a running server or alone.
 
-    database → rows → counts → files → cache → access
+    database → access → start → rows → counts → files → leftovers → cache
 
-Counts come before files, because marking an image as deleted changes them. Everything is read in short steps and
+Access comes first, because what its owner may not read cannot be looked at. Counts come before files, because marking
+an image as deleted changes them. Everything is read in short steps and
 written in short transactions, so a running server is never held up, and it may change anything in between: what looks
 wrong is looked at again inside a write transaction, in which no upload and no sweep can be half done.
 """
@@ -14,6 +15,10 @@ from imgpro_lite.services.fsck.counts import check_counts
 from imgpro_lite.services.fsck.database import check_database, check_rows
 from imgpro_lite.services.fsck.files import check_files
 from imgpro_lite.services.fsck.leftovers import check_leftovers
+from imgpro_lite.services.fsck.start import check_start
+
+# In their order, after the database.
+_CHECKS = (check_access, check_start, check_rows, check_counts, check_files, check_leftovers, check_caches)
 
 
 def check_everything(checkup: Checkup) -> bool:
@@ -23,6 +28,6 @@ def check_everything(checkup: Checkup) -> bool:
     """
     if not check_database(checkup):
         return False
-    for check in (check_rows, check_counts, check_files, check_leftovers, check_caches, check_access):
+    for check in _CHECKS:
         check(checkup)
     return True

@@ -1,15 +1,12 @@
 """Whom the data belongs to, and who else may read it."""
 
-import os
+import contextlib
 import sys
 from pathlib import Path
 
 from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
+from imgpro_lite.services.fsck.looking import check_owner, list_entries, set_mode
 from imgpro_lite.store.data_dir import list_exposed
-from imgpro_lite.store.files import give_to_owner
-
-# Renamed from one to the other, so they must be real directories of one file system.
-_DIRECTORIES = ("blobs", "tmp")
 
 
 def check_access(checkup: Checkup) -> None:
@@ -19,29 +16,13 @@ def check_access(checkup: Checkup) -> None:
         return
     checkup.progress.begin("Access")
     for path, mode, private_mode in list_exposed(checkup.data_dir):
-        repaired = checkup.options.repair and _set_mode(path, private_mode)
+        repaired = checkup.options.repair and set_mode(path, private_mode)
         what = "The data directory" if path == checkup.data_dir else f"The file {path.name}"
         checkup.tell(Problem(Kind.ACCESS, f"{what} may be read by other users (mode {mode:o}).", repaired))
-    for name in _DIRECTORIES:
+    for name in ("blobs", "tmp"):
         if (checkup.data_dir / name).is_symlink():
-            message = f"{name}/ is a symbolic link. Mount the other disk, or move the whole data directory to it."
+            message = f"{name}/ is a symbolic link. Move the whole data directory to the other disk instead."
             checkup.tell(Problem(Kind.ACCESS, message))
-    for path in sorted(checkup.data_dir.iterdir()):
-        check_owner(checkup, path, path.lstat())
-
-
-def _set_mode(path: Path, mode: int) -> bool:
-    try:
-        path.chmod(mode)
-    except PermissionError:
-        return False
-    return True
-
-
-def check_owner(checkup: Checkup, path: Path, status: os.stat_result) -> None:
-    """What another user owns, as after a copy that root made, a server may not be able to read or remove."""
-    if status.st_uid == checkup.owner_uid:
-        return
-    repaired = checkup.options.repair and give_to_owner(path, checkup.data_dir)
-    message = f"{checkup.relative(path)} belongs to another user than the data directory."
-    checkup.tell(Problem(Kind.ACCESS, message, repaired))
+    for entry in list_entries(checkup, checkup.data_dir):
+        with contextlib.suppress(FileNotFoundError):  # the log of the database comes and goes
+            check_owner(checkup, Path(entry), Path(entry).lstat())

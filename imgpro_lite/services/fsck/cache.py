@@ -7,10 +7,11 @@ import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 
-from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
+from imgpro_lite.services.fsck.checkup import Checkup, Kind
+from imgpro_lite.services.fsck.looking import hold_if_stopped, list_entries
 from imgpro_lite.store import media_rows
 from imgpro_lite.store.cache_files import HALF_MADE_SECONDS, CachedFile, CacheFiles
-from imgpro_lite.store.data_dir import CACHE_NAME, INTERMEDIATES_NAME, hold_if_stopped
+from imgpro_lite.store.data_dir import CACHE_NAME, INTERMEDIATES_NAME
 
 # How the name of everything begins that is made from bytes: with their hash (making.py). The version of an earlier
 # program may go on otherwise.
@@ -20,7 +21,7 @@ _FOLDER = re.compile("[0-9a-f]{2}")
 
 def check_caches(checkup: Checkup) -> None:
     """Everything in the cache and among the intermediates is whole, and made from bytes that an image has."""
-    with hold_if_stopped(checkup.data_dir) as is_stopped:
+    with hold_if_stopped(checkup) as is_stopped:
         pass
     # What a running server is making now belongs to an upload that has no row yet, or is not complete.
     grace_seconds = -math.inf if is_stopped else HALF_MADE_SECONDS
@@ -35,17 +36,19 @@ def check_caches(checkup: Checkup) -> None:
 
 def _tell(checkup: Checkup, path: Path, what: str) -> None:
     """Tell what is wrong, and remove it."""
+    failure = None
     if checkup.options.repair:
         try:
             path.unlink(missing_ok=True)
-        except (IsADirectoryError, PermissionError):  # unlinking a directory is the second on macOS
-            checkup.set_aside(path)
-    checkup.tell(Problem(Kind.CACHE, f"{checkup.relative(path)} {what}.", checkup.options.repair))
+        except OSError:  # a directory, or in one of another user
+            failure = checkup.set_aside(path)
+    message = f"{checkup.relative(path)} {what}."
+    checkup.tell_outcome(Kind.CACHE, message, failure, wants_repair=checkup.options.repair)
 
 
 def _list_wrong(checkup: Checkup, files: CacheFiles, grace_seconds: float) -> Iterator[tuple[Path, str]]:
     """What should not be there, and why."""
-    entries = _list_entries(files.root)  # first, as a server may add a folder, or remove one, at any moment
+    entries = list_entries(checkup, files.root)  # first, as a server may add a folder, or remove one, at any moment
     folders = files.list_folders()
     for entry in entries:
         if entry.name not in folders and os.path.lexists(entry):
@@ -55,7 +58,7 @@ def _list_wrong(checkup: Checkup, files: CacheFiles, grace_seconds: float) -> It
         checkup.counted.cache_files += len(found.variants)
         for leftover in found.leftovers:
             yield leftover, "is damaged or was never completed"
-        for entry in _list_entries(files.root / folder):
+        for entry in list_entries(checkup, files.root / folder):
             if not entry.name.startswith(folder) or not entry.is_file(follow_symlinks=False):
                 yield Path(entry), "does not belong there"
         for file in found.variants:
@@ -70,11 +73,3 @@ def _is_recent(file: CachedFile, since: float) -> bool:
 def _has_image(conn: sqlite3.Connection, file: CachedFile) -> bool:
     name = _NAME.fullmatch(file.name)
     return name is not None and media_rows.is_used(conn, bytes.fromhex(name[1]))
-
-
-def _list_entries(folder: Path) -> "list[os.DirEntry[str]]":
-    try:
-        with os.scandir(folder) as entries:
-            return list(entries)
-    except FileNotFoundError:
-        return []

@@ -1,8 +1,8 @@
 """What every check gets, and what it tells: problems, each of a kind, and how far it has come."""
 
 import sqlite3
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from functools import cached_property
@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from imgpro_lite.clock import Clock
+from imgpro_lite.errors import StorageFull
 from imgpro_lite.store.set_aside import set_aside
 from imgpro_lite.store.sqlite_file import Tx, write_transaction
 
@@ -29,6 +30,7 @@ class Kind(StrEnum):
     LEFTOVER = "leftover"
     CACHE = "cache"
     ACCESS = "access"
+    START = "start"
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ class Problem:
 
     def as_json(self) -> dict[str, Any]:
         """For scripts."""
-        return {key: value for key, value in asdict(self).items() if value != () or self.image_count}
+        return {key: value for key, value in asdict(self).items() if "image" not in key or self.image_count}
 
 
 @dataclass(frozen=True)
@@ -64,6 +66,7 @@ class Options:
     quick: bool = False
     repair: bool = False
     remove_broken: bool = False
+    force: bool = False
 
 
 class Progress(Protocol):
@@ -96,6 +99,8 @@ class Checkup:
     tell: Callable[[Problem], None]
     progress: Progress
     clock: Clock
+    read_only: bool = False
+    """Nothing can be written to the directory, so no server runs on it."""
     counted: Counted = field(default_factory=Counted)
 
     @cached_property
@@ -105,11 +110,37 @@ class Checkup:
 
     def write(self) -> AbstractContextManager[Tx]:
         """A write transaction. Short ones only: a running server waits meanwhile."""
-        return write_transaction(self.conn, self.clock)
+        return self._read() if self.read_only else write_transaction(self.conn, self.clock)
 
-    def set_aside(self, path: Path) -> Path:
-        """Move something out of the way, to where nothing is ever removed by itself: where it is now."""
-        return set_aside(self.data_dir, path)
+    @contextmanager
+    def _read(self) -> Iterator[Tx]:
+        self.conn.execute("BEGIN")
+        try:
+            yield Tx(self.conn, self.clock.now())
+        finally:
+            self.conn.execute("ROLLBACK")
+
+    def set_aside(self, path: Path) -> str | None:
+        """Move something out of the way, to where nothing is ever removed by itself: what keeps it here, or None.
+
+        Raises OSError when the disk is full.
+        """
+        try:
+            set_aside(self.data_dir, path)
+        except OSError as error:  # it is of another file system or user, for example
+            if error.errno in StorageFull.ERRNOS:
+                raise
+            return f"It cannot be moved: {error.strerror}."
+        return None
+
+    def tell_misplaced(self, kind: Kind, path: Path, message: str) -> None:
+        """Tell what should not be where it is, and set it aside."""
+        failure = self.set_aside(path) if self.options.repair else None
+        self.tell_outcome(kind, message, failure, wants_repair=self.options.repair)
+
+    def tell_outcome(self, kind: Kind, message: str, failure: str | None, *, wants_repair: bool) -> None:
+        """Tell a problem that was to be repaired, or not, and what kept it from that."""
+        self.tell(Problem(kind, f"{message} {failure}" if failure else message, wants_repair and failure is None))
 
     def relative(self, path: Path) -> str:
         """A path as the report shows it."""

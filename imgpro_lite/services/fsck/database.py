@@ -4,8 +4,9 @@ import sqlite3
 
 from imgpro_lite.formats import Format
 from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
-from imgpro_lite.store import integrity
+from imgpro_lite.store import integrity, media_rows
 from imgpro_lite.store.integrity import Difference
+from imgpro_lite.store.set_aside import keep_aside
 from imgpro_lite.store.sqlite_file import migrate
 
 # Images that are looked at in one step: some 50 ms, after which a running server's log can be folded.
@@ -74,11 +75,29 @@ def _mend(checkup: Checkup, difference: Difference) -> bool:
 
 
 def check_rows(checkup: Checkup) -> None:
-    """Every image has a known format, and tags and metadata that can be read."""
+    """Every live image has a known format, and tags and metadata that can be read."""
     checkup.counted.images, last_seq = integrity.measure_images(checkup.conn)
     checkup.progress.begin("Rows", checkup.counted.images)
     for seq in range(0, last_seq + 1, STEP_IMAGES):
         images, unreadable = integrity.list_unreadable(checkup.conn, list(Format), seq, seq + STEP_IMAGES)
-        for media_id in unreadable:
-            checkup.tell(Problem(Kind.ROW, f"The row of image {media_id} cannot be read."))
+        for image in unreadable:
+            repaired = checkup.options.repair and _mend_row(checkup, image.seq)
+            message = f"The {' and the '.join(image.columns)} of image {image.id} cannot be read."
+            checkup.tell(Problem(Kind.ROW, message, repaired))
         checkup.progress.advance(images)
+
+
+def _mend_row(checkup: Checkup, seq: int) -> bool:
+    """Empty what cannot be read, after it was written to a file; the counts are counted again after this."""
+    with checkup.write() as tx:
+        _, unreadable = integrity.list_unreadable(tx.conn, list(Format), seq, seq + 1)
+        for image in unreadable:
+            for column in set(image.columns) & integrity.EMPTY_JSON.keys():
+                name = checkup.data_dir / "rows" / f"{image.id}.{column}"
+                keep_aside(checkup.data_dir, name, integrity.read_raw(tx.conn, seq, column))
+                integrity.empty_column(tx, seq, column)
+            if "format" in image.columns:
+                if not checkup.options.remove_broken:
+                    return False
+                media_rows.mark_deleted(tx.conn, [seq], tx.now)
+    return True

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.services.fsck.access import check_owner
 from imgpro_lite.services.fsck.checkup import BrokenImage, Checkup, Kind, Problem
+from imgpro_lite.services.fsck.looking import check_owner, find_status, is_missing, list_entries, tell_unreadable
 from imgpro_lite.store import blob_rows, media_rows
 from imgpro_lite.store.blob_rows import BlobRow
 from imgpro_lite.store.blobs import BlobStore
@@ -39,24 +39,37 @@ class _Damage:
 
 
 def check_files(checkup: Checkup) -> None:
-    """Every image has its file, whole and unaltered, and every file has an image."""
+    """Every image has its file, whole and unaltered, and every file has an image. Raises OperatorError."""
+    blobs = BlobStore(checkup.data_dir, min_free_bytes=0)
+    if checkup.options.remove_broken and not checkup.options.force:
+        _refuse_where_most_are_missing(checkup, blobs)
     files, size_bytes = blob_rows.count_blobs(checkup.conn)
     checkup.progress.begin("Files", files, None if checkup.options.quick else size_bytes)
-    blobs = BlobStore(checkup.data_dir, min_free_bytes=0)
-    folders = _list_entries(blobs.root)
-    if files and not folders and checkup.options.remove_broken:
-        raise OperatorError(f"There is not one file in {blobs.root}. Is its disk mounted? No image was removed.")
-    for entry in folders:
-        if not (_FOLDER.fullmatch(entry.name) and entry.is_dir(follow_symlinks=False)):
-            _tell_stray(checkup, Path(entry))
+    unusable = {entry.name for entry in list_entries(checkup, blobs.root) if not _is_folder(checkup, entry)}
     for first_byte in range(256):
+        name = f"{first_byte:02x}"
         expected = {row.sha256: row for row in blob_rows.list_blobs(checkup.conn, first_byte)}
-        unexpected = list(_compare(checkup, blobs.root / f"{first_byte:02x}", expected))
+        unexpected = [] if name in unusable else list(_compare(checkup, blobs.root / name, expected))
         for start in range(0, len(unexpected), STEP_FILES):
             _judge_unexpected(checkup, blobs, unexpected[start : start + STEP_FILES])
         for sha256, row in expected.items():  # what is left has no file
             if row.is_live:
                 _judge_missing(checkup, blobs, sha256)
+
+
+def _refuse_where_most_are_missing(checkup: Checkup, blobs: BlobStore) -> None:
+    """Before anything is removed: then it is more likely that their disk is not mounted. Raises OperatorError."""
+    checkup.progress.begin("Missing files")
+    live = missing = 0
+    for first_byte in range(256):
+        for row in blob_rows.list_blobs(checkup.conn, first_byte):
+            live += row.is_live
+            missing += row.is_live and is_missing(blobs.path(row.sha256))
+    if missing > live / 2:
+        raise OperatorError(
+            f"{missing:,} of {live:,} files are missing in {blobs.root}. Is its disk mounted? No image was removed for "
+            "that. Without --remove-broken you see which they are; if they are really lost, add --force."
+        )
 
 
 def _compare(checkup: Checkup, folder: Path, expected: dict[bytes, BlobRow]) -> Iterator[bytes]:
@@ -68,31 +81,45 @@ def _compare(checkup: Checkup, folder: Path, expected: dict[bytes, BlobRow]) -> 
         if row is None:
             yield sha256
         else:
-            _look_at(checkup, Path(entry), row)
+            _look_at(checkup, entry, row)
 
 
 def _list_files(checkup: Checkup, folder: Path) -> "Iterator[os.DirEntry[str]]":
     """The files in the right place; what else is there is told."""
-    for inner in _list_entries(folder):
-        if not (_FOLDER.fullmatch(inner.name) and inner.is_dir(follow_symlinks=False)):
-            _tell_stray(checkup, Path(inner))
+    for inner in list_entries(checkup, folder):
+        if not _is_folder(checkup, inner):
             continue
-        check_owner(checkup, Path(inner), inner.stat(follow_symlinks=False))
-        for entry in _list_entries(Path(inner)):
+        for entry in list_entries(checkup, Path(inner)):
             is_named_right = _BLOB.fullmatch(entry.name) and entry.name.startswith(folder.name + inner.name)
-            if is_named_right and entry.is_file(follow_symlinks=False):
+            if is_named_right and entry.is_symlink():
+                _tell_link(checkup, Path(entry))
+                if not is_missing(Path(entry)):
+                    yield entry
+            elif is_named_right and entry.is_file():
                 yield entry
             else:
                 _tell_stray(checkup, Path(entry))
 
 
-def _look_at(checkup: Checkup, path: Path, row: BlobRow) -> None:
+def _is_folder(checkup: Checkup, entry: "os.DirEntry[str]") -> bool:
+    """Whether this is a folder of files that can be read; if not, that is told. A link to one is used as one."""
+    path = Path(entry)
+    if _FOLDER.fullmatch(entry.name) and entry.is_symlink():
+        _tell_link(checkup, path)
+        return not is_missing(path)
+    if not (_FOLDER.fullmatch(entry.name) and entry.is_dir()):
+        _tell_stray(checkup, path)
+        return False
+    status = find_status(checkup, path)
+    return status is not None and check_owner(checkup, path, status)
+
+
+def _look_at(checkup: Checkup, entry: "os.DirEntry[str]", row: BlobRow) -> None:
     """Compare a file with its rows. One that is gone by now was purged, with them."""
-    try:
-        status = path.lstat()
-    except FileNotFoundError:
+    path = Path(entry)
+    status = find_status(checkup, path)
+    if status is None or not (entry.is_symlink() or check_owner(checkup, path, status)):
         return
-    check_owner(checkup, path, status)
     size_bytes = status.st_size
     has_length = row.smallest_bytes == row.largest_bytes == size_bytes
     if has_length and checkup.options.quick:
@@ -114,8 +141,9 @@ def _find_damage(checkup: Checkup, path: Path, row: BlobRow, known: os.stat_resu
             digest, status = sha256_of_file(path)
         except FileNotFoundError:
             return None
-        except PermissionError:
-            raise  # the file may be sound, but not for the user who runs this
+        except PermissionError as error:
+            tell_unreadable(checkup, path, error)
+            return None
         except OSError as error:
             return _Damage(f"it cannot be read ({error.strerror})", (known.st_ino, known.st_mtime_ns))
         checkup.counted.checksum_bytes += status.st_size
@@ -133,24 +161,27 @@ def _judge_unexpected(checkup: Checkup, blobs: BlobStore, candidates: Sequence[b
         found = [
             path
             for sha256 in candidates
-            if not blob_rows.is_expected(tx.conn, sha256) and (path := blobs.path(sha256)).exists()
+            if not blob_rows.is_expected(tx.conn, sha256) and not is_missing(path := blobs.path(sha256))
         ]
         # Not where there are no images at all: then it is the database that is the wrong one.
-        repaired = checkup.options.repair and checkup.counted.images > 0
-        for path in found if repaired else ():
-            checkup.set_aside(path)
-    for path in found:  # after the transaction: whoever reads what we tell may be slow
+        wants_repair = checkup.options.repair and checkup.counted.images > 0
+        failures = [checkup.set_aside(path) if wants_repair else None for path in found]
+    for path, failure in zip(found, failures, strict=True):  # after the transaction: whoever reads may be slow
         message = f"{checkup.relative(path)} belongs to no image."
-        checkup.tell(Problem(Kind.FILE_WITHOUT_IMAGE, message, repaired))
+        checkup.tell_outcome(Kind.FILE_WITHOUT_IMAGE, message, failure, wants_repair=wants_repair)
 
 
 def _judge_missing(checkup: Checkup, blobs: BlobStore, sha256: bytes) -> None:
     path = blobs.path(sha256)
+    if not is_missing(path):
+        return
     with checkup.write() as tx:
         count, images = _list_images(tx, sha256)
-        if not count or path.exists():
+        if not count or not is_missing(path):
             return
-    repaired = checkup.options.remove_broken and _remove_images(checkup, path, sha256)
+    # What a link leads to may only not be mounted.
+    is_lost = not any(part.is_symlink() and is_missing(part) for part in (path, *path.parents[:2]))
+    repaired = checkup.options.remove_broken and is_lost and _remove_images(checkup, path, sha256)
     message = f"{checkup.relative(path)} is missing."
     checkup.tell(Problem(Kind.MISSING_FILE, message, repaired, images, count))
 
@@ -160,18 +191,17 @@ def _tell_damaged(checkup: Checkup, path: Path, sha256: bytes, damage: _Damage) 
         count, images = _list_images(tx, sha256)
         if not count or not _is_same(path, damage):
             return
-        if checkup.options.remove_broken:
-            checkup.set_aside(path)
-    repaired = checkup.options.remove_broken and _remove_images(checkup, path, sha256)
-    message = f"{checkup.relative(path)} is damaged: {damage.reason}."
+        failure = checkup.set_aside(path) if checkup.options.remove_broken else None
+    repaired = checkup.options.remove_broken and failure is None and _remove_images(checkup, path, sha256)
+    message = f"{checkup.relative(path)} is damaged: {damage.reason}.{f' {failure}' if failure else ''}"
     checkup.tell(Problem(Kind.DAMAGED_FILE, message, repaired, images, count))
 
 
 def _is_same(path: Path, damage: _Damage) -> bool:
     """Whether nothing has replaced the file since it was read: an upload of the same bytes does."""
     try:
-        status = path.lstat()
-    except FileNotFoundError:
+        status = path.stat()
+    except OSError:
         return False
     return (status.st_ino, status.st_mtime_ns) == damage.identity
 
@@ -187,7 +217,7 @@ def _tell_length(checkup: Checkup, path: Path, sha256: bytes, size_bytes: int) -
 
 def _remove_images(checkup: Checkup, path: Path, sha256: bytes) -> bool:
     """Mark the images of a missing file as deleted. An upload that brings the file back ends that."""
-    while not path.exists():
+    while is_missing(path):
         with checkup.write() as tx:
             seqs = media_rows.list_live_seqs_of_blob(tx.conn, sha256)
             if not seqs:
@@ -207,15 +237,15 @@ def _tell_stray(checkup: Checkup, path: Path) -> None:
     what = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a directory"}.get(
         stat.S_IFMT(path.lstat().st_mode), "a file"
     )
-    repaired = checkup.options.repair and bool(checkup.set_aside(path))
-    message = f"{checkup.relative(path)} is {what} that does not belong there."
-    checkup.tell(Problem(Kind.STRAY, message, repaired))
+    checkup.tell_misplaced(Kind.STRAY, path, f"{checkup.relative(path)} is {what} that does not belong there.")
 
 
-def _list_entries(folder: Path) -> "list[os.DirEntry[str]]":
-    """What is in a folder; nothing where there is none."""
-    try:
-        with os.scandir(folder) as entries:
-            return sorted(entries, key=lambda entry: entry.name)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
+def _tell_link(checkup: Checkup, path: Path) -> None:
+    """A link with the name of a file or folder of ours stays: images may be seen through it, now or later."""
+    message = f"{checkup.relative(path)} is a symbolic link that leads nowhere. Is its disk mounted?"
+    if not is_missing(path):
+        message = (
+            f"{checkup.relative(path)} is a symbolic link, which stays as it is. Uploads fail where a folder is on "
+            "another disk; move the whole data directory to that disk instead."
+        )
+    checkup.tell(Problem(Kind.ACCESS, message))

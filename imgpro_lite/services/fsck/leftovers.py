@@ -3,21 +3,29 @@
 import os
 from pathlib import Path
 
-from imgpro_lite.services.fsck.checkup import Checkup, Kind, Problem
-from imgpro_lite.store.data_dir import hold_if_stopped
+from imgpro_lite.services.fsck.checkup import Checkup, Kind
+from imgpro_lite.services.fsck.looking import hold_if_stopped, list_entries
 
 
 def check_leftovers(checkup: Checkup) -> None:
     """Where no server runs, there is nothing in `tmp/`."""
     checkup.progress.begin("Leftovers")
-    with hold_if_stopped(checkup.data_dir) as is_stopped:
-        folder = checkup.data_dir / "tmp"
-        if not is_stopped or not folder.is_dir():
-            return
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                is_file = entry.is_file(follow_symlinks=False)
-                if checkup.options.repair and is_file:
-                    Path(entry).unlink(missing_ok=True)
-                message = f"{checkup.relative(Path(entry))} was left by an upload that did not end."
-                checkup.tell(Problem(Kind.LEFTOVER, message, repaired=checkup.options.repair and is_file))
+    with hold_if_stopped(checkup) as is_stopped:
+        for entry in list_entries(checkup, checkup.data_dir / "tmp") if is_stopped else ():
+            _tell(checkup, entry)
+
+
+def _tell(checkup: Checkup, entry: "os.DirEntry[str]") -> None:
+    """Tell what is there, and remove it where it is what an upload makes: a file."""
+    path = Path(entry)
+    if not entry.is_file(follow_symlinks=False):
+        checkup.tell_misplaced(Kind.LEFTOVER, path, f"{checkup.relative(path)} does not belong there.")
+        return
+    failure = None
+    if checkup.options.repair:
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:
+            failure = f"It cannot be removed: {error.strerror}."
+    message = f"{checkup.relative(path)} was left by an upload that did not end."
+    checkup.tell_outcome(Kind.LEFTOVER, message, failure, wants_repair=checkup.options.repair)
