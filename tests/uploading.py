@@ -5,14 +5,17 @@ import contextlib
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from typing import Any
 
 from browser import Browser
+from images import make_image
 from running import Running, until
 
 from imgpro_lite.errors import ImgProError
 
+PICTURE = make_image("png", 60, 40)
 ROWS = """[...document.querySelectorAll(".rows li")].map((row) => {
   const part = (name) => row.querySelector(`[data-part="${name}"]`);
   return {
@@ -34,6 +37,30 @@ WATCH = """
   addEventListener("unhandledrejection", (event) => wrongs.push(String(event.reason)));
 """
 REFUSALS = "Failed to load resource: the server responded with a status of "  # Chromium says so of every answer
+
+
+SIZES = """[...document.querySelectorAll(".upload :is(button, .second, .button, select, summary, input[type=text])")]
+  .filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)"""
+# Has a page be one for somebody who is signed in.
+SIGNED_IN = """new MutationObserver((_, observer) => {
+  if (!document.head) return;
+  observer.disconnect();
+  document.head.append(Object.assign(document.createElement("meta"), {name: "csrf-token", content: "of the session"}));
+}).observe(document, {childList: true, subtree: true})"""
+
+
+class Origin(BaseHTTPRequestHandler):
+    """Another site, with a picture at every address."""
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "image/png")
+        self.send_header("Content-Length", str(len(PICTURE)))
+        self.end_headers()
+        self.wfile.write(PICTURE)
+
+    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is http.server's)
+        """Nothing, where the tests' own output is."""
 
 
 @dataclass
@@ -107,10 +134,23 @@ class Uploader:
         read = {"expression": "navigator.clipboard.readText()", "awaitPromise": True, "returnByValue": True}
         return self.browser.call("Runtime.evaluate", **read)["result"].get("value")
 
+    def heights_px(self) -> list[float]:
+        """Of everything that is pressed or filled in."""
+        found: list[float] = self.browser.run(SIZES)
+        return found
+
+    def names(self) -> list[tuple[str, str]]:
+        """Role and name of everything that a screen reader should be able to name."""
+        nodes = self.browser.call("Accessibility.getFullAXTree")["nodes"]
+        roles = {"button", "textbox", "checkbox", "radio", "combobox", "link", "progressbar", "list", "region"}
+        told = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+        return [(node["role"]["value"], node["name"]["value"].strip()) for node in told]
+
     def check_quiet(self) -> None:
         """Nothing was wrong with the page, and nobody else was asked for anything."""
         assert self.browser.run("window.wrongs") == []
-        assert [text for text in self.browser.complaints() if not text.startswith(REFUSALS)] == []
+        complaints = [text for text in self.browser.complaints() if not text.startswith(REFUSALS)]
+        assert complaints == [], complaints
         own = (f"{self.url}/", f"blob:{self.url}/")
         assert [url for _, url, _ in self.browser.requests() if not url.startswith(own)] == []
 

@@ -4,16 +4,15 @@ import signal
 import sys
 import threading
 from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
 
 import pytest
 from browser import LOWEST_CONTRAST, find_browser, open_browser
 from commands import authorization, make_key
-from images import encode, make_image, make_photo
+from images import encode, make_photo
 from running import Running, servers, until
-from uploading import WATCH, Uploader
+from uploading import PICTURE, SIGNED_IN, WATCH, Origin, Uploader
 
 from imgpro_lite.errors import Action, Overloaded, QuotaExceeded, RateLimited
 
@@ -21,30 +20,15 @@ pytestmark = pytest.mark.skipif(
     sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
 )
 
-PICTURE = make_image("png", 60, 40)
 HOSTILE = '"><img src=x onerror=hacked()><svg onload=hacked()>.png'
 SMALLEST_TEXT_CONTRAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
 SMALLEST_TARGET_PX = 44  # of what a finger hits (WCAG 2.2, 2.5.5)
-SIZES = """[...document.querySelectorAll(".upload :is(button, .second, .button, select, summary, input[type=text])")]
-  .filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)"""
-
-
-class _Origin(BaseHTTPRequestHandler):
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "image/png")
-        self.send_header("Content-Length", str(len(PICTURE)))
-        self.end_headers()
-        self.wfile.write(PICTURE)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 (the name is http.server's)
-        """Nothing, where the tests' own output is."""
 
 
 @pytest.fixture(scope="module")
 def origin() -> Iterator[str]:
     """Another site with a picture."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), _Origin) as site:
+    with ThreadingHTTPServer(("127.0.0.1", 0), Origin) as site:
         threading.Thread(target=site.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{site.server_address[1]}"
         site.shutdown()
@@ -286,12 +270,10 @@ def test_every_screen_and_everyone(page: Uploader, server: Running) -> None:
         assert page.browser.run("document.documentElement.scrollWidth") == width_px
         contrast, text = page.browser.run(LOWEST_CONTRAST)
         assert contrast >= SMALLEST_TEXT_CONTRAST, (text, dark)
-        assert min(page.browser.run(SIZES)) >= SMALLEST_TARGET_PX
-    nodes = page.browser.call("Accessibility.getFullAXTree")["nodes"]
-    named = {"button", "textbox", "checkbox", "radio", "combobox", "link", "progressbar", "list", "region"}
-    controls = [node for node in nodes if not node["ignored"] and node["role"]["value"] in named]
-    assert len(controls) > 20
-    assert [node for node in controls if not node["name"]["value"].strip()] == []
+        assert min(page.heights_px()) >= SMALLEST_TARGET_PX
+    names = page.names()
+    assert len(names) > 20
+    assert [role for role, name in names if not name] == []
     page.browser.show(width_px=1280, dark=False)
 
 
@@ -306,3 +288,24 @@ def test_without_scripts_the_form_uploads(uploader: Uploader, server: Running) -
         assert browser.run("document.querySelector('h1').textContent") == "plain.png"
     finally:
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
+
+
+def test_with_a_session_requests_carry_its_token(uploader: Uploader, server: Running) -> None:
+    """As on a page for somebody who is signed in."""
+    script = uploader.browser.call("Page.addScriptToEvaluateOnNewDocument", source=SIGNED_IN)
+    uploader.open(server)
+    uploader.browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+    uploader.pick(uploader.put("mine.png", PICTURE))
+    assert uploader.wait(1)[0]["state"] == "done"
+    (sent,) = [headers for method, url, headers in uploader.browser.requests() if url.endswith("/v1/upload")]
+    assert sent["X-CSRF-Token"] == "of the session"
+    assert "Authorization" not in sent
+    uploader.check_quiet()
+
+
+def test_a_key_ends_the_wait_of_those_without(page: Uploader, server: Running) -> None:
+    with page.refusing(RateLimited("Too many uploads from your address.", 1800)):
+        page.pick(page.put("patient.png", PICTURE))
+    until(lambda: page.rows()[0]["says"].startswith("Next try in 29:"))
+    page.type_into("key", make_key(server.data_dir)["key"])
+    assert page.wait(1)[0]["state"] == "done"

@@ -224,6 +224,8 @@ async function useKey(text) {
   const isKept = part("keep-key").checked;
   if (key && isKept) sessionStorage.setItem(KEY_ITEM, key);
   else sessionStorage.removeItem(KEY_ITEM);
+  resumesAt = 0; // another caller need not wait
+  pump();
   part("key-state").textContent = text ? await tryKey(text) : "";
 }
 

@@ -29,9 +29,11 @@ export class Row {
 
   showPicture(address) {
     const picture = this.part("picture");
-    if (picture.src.startsWith("blob:")) URL.revokeObjectURL(picture.src);
+    const former = picture.src;
     picture.hidden = !address;
     if (address) picture.src = address;
+    else picture.removeAttribute("src");
+    if (former.startsWith("blob:")) URL.revokeObjectURL(former); // after it is no longer wanted
   }
 
   showWaiting(words) {
