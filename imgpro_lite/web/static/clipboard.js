@@ -16,7 +16,10 @@ async function toClipboard(field) {
     return true;
   } catch {
     if (!navigator.userActivation?.isActive) return false;
+    const focused = document.activeElement;
     field.select(); // there is no clipboard without TLS, but for this
-    return document.execCommand("copy");
+    const isCopied = document.execCommand("copy");
+    focused?.focus({ preventScroll: true });
+    return isCopied;
   }
 }

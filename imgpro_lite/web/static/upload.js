@@ -3,7 +3,7 @@
 import { copy } from "./clipboard.js";
 import { looksLikePicture, takeDrops, takePastes } from "./intake.js";
 import { Row } from "./upload_row.js";
-import { allowance, clock, NOTATIONS } from "./words.js";
+import { allowance, clock, NOTATIONS, timeIn } from "./words.js";
 
 const PARALLEL = 3; // enough to fill a line; more would only take turns
 const LONGEST_WAIT_SECONDS = 3700; // an hourly window is the longest that is worth waiting for
@@ -133,8 +133,13 @@ function settle(job) {
   const waitSeconds = isBusy ? Number(job.xhr.getResponseHeader("Retry-After")) : answer.action?.seconds;
   if (job.xhr.status === 201) finish(job, answer);
   else if (waitSeconds > 0 && waitSeconds <= LONGEST_WAIT_SECONDS) postpone(job, answer, waitSeconds);
-  else fail(job, { message: `The server answered with status ${job.xhr.status}.`, ...answer });
+  else fail(job, { ...answer, message: reason(answer, job.xhr.status, waitSeconds) });
   pump();
+}
+
+function reason({ message = "" }, status, waitSeconds) {
+  const words = message || `The server answered with status ${status}.`;
+  return waitSeconds ? `${words} Try again after ${timeIn(waitSeconds)}.` : words;
 }
 
 function parse(text) {

@@ -17,6 +17,12 @@ export function day(unixSeconds) {
   return new Date(unixSeconds * 1000).toLocaleDateString("en-GB", options);
 }
 
+// When so many seconds will have passed, by the clock on the wall.
+export function timeIn(seconds) {
+  const options = { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };
+  return new Date(Date.now() + seconds * 1000).toLocaleString("en-GB", options);
+}
+
 // What is left of a quota or of rate limits. `get` gives the value of a header, or nothing.
 export function allowance(get) {
   const left = (name, daily, when) => {
