@@ -48,7 +48,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
-from imgpro_lite.web import api, cdn, health, library, oembed, pages, upload_page, viewer
+from imgpro_lite.web import api, cdn, docs, health, library, oembed, pages, upload_page, viewer
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -104,6 +104,14 @@ def routes() -> list[BaseRoute]:
         Route("/verify/resend", pages.resend, methods=["POST"]),
         Route("/upgrade/{plan}", pages.show_upgrade, methods=["GET"]),
         Route("/upgrade/{plan}", pages.accept_upgrade, methods=["POST"]),
+        Route("/api", docs.show_interactive, methods=["GET"]),
+        Route("/api/{name}", docs.show_article, methods=["GET"]),
+        Route("/pricing", docs.show_article, methods=["GET"]),
+        Route("/pricing.md", docs.show_article, methods=["GET"]),
+        Route("/openapi.yaml", docs.openapi_yaml, methods=["GET"]),
+        Route("/openapi.json", docs.openapi_json, methods=["GET"]),
+        Route("/llms.txt", docs.llms, methods=["GET"]),
+        Route("/llms-full.txt", docs.llms_full, methods=["GET"]),
         Route("/{media_id:media_id}", viewer.show_image, methods=["GET"]),
         Route("/oembed", oembed.oembed, methods=["GET"]),
         Route("/static/{name}", static_file, methods=["GET"]),

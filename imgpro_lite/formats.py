@@ -40,6 +40,9 @@ _BY_EXTENSION = {str(format_): format_ for format_ in Format} | {
     "heif": Format.HEIC,
 }
 
+# Every extension that an address of an image may have.
+EXTENSIONS = frozenset(_BY_EXTENSION)
+
 # Short edge in pixels by ?size= value (contract, "CDN transforms").
 SIZES_PX = {"s": 320, "m": 640, "l": 1080}
 

@@ -1,6 +1,7 @@
 """Pages as people see them in tests: what they say, their forms and links, and the links that are mailed to people."""
 
 import json
+import re
 import sqlite3
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -102,6 +103,11 @@ def check_page(answer: Any, status: int = 200, policy: str = POLICY) -> Page:
     assert [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "embed", "style")] == []
     assert [name for _, values in page.tags for name in values if name.startswith("on") or name == "style"] == []
     return page
+
+
+def path_links(html: str) -> list[str]:
+    """The addresses in a page, but not those within it."""
+    return re.findall(r'(?:href|src|action)="([^"#][^"]*)"', html)
 
 
 def path_of(url: str) -> str:

@@ -149,6 +149,7 @@ def test_every_file_that_the_readme_names_exists() -> None:
         "scripts/fuzz",
         "scripts/crash-test",
         "scripts/lock",
+        "scripts/viewer",
         ".ci/run",
     ],
 )

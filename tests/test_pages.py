@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
-from pages import MAIL, OWN_URL, ask, check_page, everything, sign
+from pages import MAIL, OWN_URL, ask, check_page, everything, path_links, sign
 from shared import serve
 from wire import check_refusal, send_raw
 
@@ -116,10 +116,6 @@ def test_a_long_form_is_not_read_to_its_end(shared: Api) -> None:
     sent = send_raw(shared, "/verify", chunks, [(b"content-type", FORM.encode()), (b"transfer-encoding", b"chunked")])
     assert sent.status_code == 400
     assert sent.chunks_taken < 10
-
-
-def path_links(html: str) -> list[str]:
-    return re.findall(r'(?:href|src|action)="([^"#][^"]*)"', html)
 
 
 @pytest.mark.parametrize("base", ["https://example.com/img", "https://example.com", "http://[::1]:8000/a/b"])

@@ -6,6 +6,8 @@ from urllib.parse import urlsplit
 from imgpro_lite.ids import MEDIA_ID_CHARS
 from imgpro_lite.settings import Settings
 
+HEALTH_PATH = "/healthz"  # every host answers it
+
 
 class Hosts:
     """The configured addresses of the pages, the API and the image bytes."""
@@ -13,14 +15,19 @@ class Hosts:
     def __init__(self, settings: Settings) -> None:
         urls = {"pages": settings.public_url, "api": settings.api_url, "src": settings.src_url}
         split = {part: urlsplit(url) for part, url in urls.items()}
-        # Longest first, so that of /img and /img/api the right one is taken off.
-        self._prefixes = sorted({parts.path for parts in split.values() if parts.path}, key=len, reverse=True)
-        self._home = split["pages"].path
+        self._parts_of_prefix: dict[str, set[str]] = {}
+        for part, parts in split.items():
+            if parts.path:
+                self._parts_of_prefix.setdefault(parts.path, set()).add(part)
         self._parts_of_host: dict[str, set[str]] = {}
         for part, parts in split.items():
             self._parts_of_host.setdefault(parts.netloc.lower(), set()).add(part)
         # The dashboard on the pages' host uses the API of its own origin.
         self._parts_of_host[split["pages"].netloc.lower()].add("api")
+        if prefix := split["pages"].path:
+            self._parts_of_prefix[prefix].add("api")
+        # Longest first, so that of /img and /img/api the right one is taken off.
+        self._prefixes = sorted(self._parts_of_prefix, key=len, reverse=True)
 
     def serve(self, host: str, part: str) -> bool:
         """Whether a host serves `pages`, `api` or `src`. One that is not configured, such as an IP, serves all."""
@@ -28,17 +35,18 @@ class Hosts:
         return parts is None or part in parts
 
     def without_prefix(self, path: str) -> str:
-        """The path as the routes know it."""
-        if path in (self._home or "/", f"{self._home}/"):
-            return "/"
+        """The path as the routes know it. No prefix hides what another part has there: /api/v1/…, /api/errors."""
         for prefix in self._prefixes:
-            if path.startswith(f"{prefix}/"):
-                return path if path == f"{prefix}/" else path[len(prefix) :]  # no other part has a first page
+            rest = path.removeprefix(prefix) or "/"  # the first page has its address with and without a slash
+            if f"{path}/".startswith(f"{prefix}/") and (
+                part_of(rest) in self._parts_of_prefix[prefix] or rest == HEALTH_PATH
+            ):
+                return rest
         return path
 
 
 # First parts of paths that are pages for people, so that errors there are pages too (decision 47).
-_PAGES = frozenset({"upgrade", "verify"})
+_PAGES = frozenset({"api", "pricing", "upgrade", "verify"})
 _MEDIA_ID = re.compile(f"[a-z0-9]{{{MEDIA_ID_CHARS}}}")
 
 

@@ -13,7 +13,7 @@ from imgpro_lite import ids
 from imgpro_lite.errors import InternalError, NotFound, Overloaded
 from imgpro_lite.logs import log_request
 from imgpro_lite.settings import BYTES_PER_MB, Settings
-from imgpro_lite.web.hosts import Hosts, is_page, part_of
+from imgpro_lite.web.hosts import HEALTH_PATH, Hosts, is_page, part_of
 from imgpro_lite.web.requests import client_address, runtime
 from imgpro_lite.web.responses import CORS_HEADERS, render_error
 
@@ -191,4 +191,4 @@ class Addresses:
 
     def _is_served(self, scope: Scope, path: str) -> bool:
         host = Headers(scope=scope).get("host", "")
-        return path == "/healthz" or self._hosts.serve(host, part_of(path))
+        return path == HEALTH_PATH or self._hosts.serve(host, part_of(path))
