@@ -323,3 +323,5 @@ def test_a_key_ends_the_wait_of_those_without(page: Uploader, server: Running) -
     until(lambda: page.rows()[0]["says"].startswith("Next try in 29:"))
     page.type_into("key", make_key(server.data_dir)["key"])
     assert page.wait(1)[0]["state"] == "done"
+    until(lambda: page.text("key-state") == "This key works.")
+    assert page.text("allowance") == ""  # it is the operator's

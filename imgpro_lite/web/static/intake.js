@@ -18,7 +18,7 @@ export function takePastes({ onFiles, onAddress }) {
 }
 
 // Drops anywhere on the page, because one beside the target would leave the page. The target says that it takes them.
-export function takeDrops(target, { onFiles, onAddress }) {
+export function takeDrops(target, { onFiles, onAddress, onUnreadable }) {
   let isOwn = false; // a picture of this page, that is moved about
   const takes = ({ dataTransfer }) => !isOwn && dataTransfer.types.some((type) => TAKEN.includes(type));
   document.addEventListener("dragstart", () => (isOwn = true));
@@ -33,9 +33,13 @@ export function takeDrops(target, { onFiles, onAddress }) {
     if (!takes(event)) return;
     event.preventDefault();
     const address = event.dataTransfer.getData("text/uri-list").split("\n")[0].trim();
-    const files = await filesOf(event.dataTransfer);
-    if (files.length) onFiles(files);
-    else if (address) onAddress(address);
+    try {
+      const files = await filesOf(event.dataTransfer);
+      if (files.length) onFiles(files);
+      else if (address) onAddress(address);
+    } catch {
+      onUnreadable("What was dropped cannot be read.");
+    }
   });
 }
 

@@ -172,7 +172,7 @@ function finish(job, media) {
   Object.assign(job, { state: "done", media });
   const own = media.src.startsWith(limits.srcUrl) ? limits.srcBase + media.src.slice(limits.srcUrl.length) : media.src;
   job.row.showDone(media, { page: `${limits.base}/${media.id}`, thumbnail: `${own}?size=s` });
-  showTexts();
+  showTexts([job]);
   document.dispatchEvent(new CustomEvent("imgpro:uploaded", { detail: media }));
   tellHowItWent(job);
 }
@@ -202,13 +202,17 @@ function remove(job) {
 
 // ── What is seen ──
 
-function showTexts() {
+// In the notation that is chosen.
+function showTexts(done) {
   const notation = NOTATIONS[part("notation").querySelector("input:checked").value];
-  const done = inState("done");
   for (const job of done) job.row.text = notation(job.media);
-  part("all").value = done.map((job) => job.row.text).join("\n");
-  part("notation").hidden = !done.length;
-  part("copy-all").hidden = done.length < 2;
+  part("notation").hidden = false;
+  part("copy-all").hidden = inState("done").length < 2;
+}
+
+function copyAll() {
+  part("all").value = inState("done").map((job) => job.row.text).join("\n");
+  copy(part("all"), part("copy-all"));
 }
 
 function showAllowance(get) {
@@ -226,12 +230,26 @@ async function useKey(text) {
   key = /^[\x21-\x7e]*$/.test(text) ? text : "";
   for (const element of box.querySelectorAll("[data-part=with-key]")) element.hidden = !isKnown();
   part("without-key").hidden = isKnown();
-  const isKept = part("keep-key").checked;
-  if (key && isKept) sessionStorage.setItem(KEY_ITEM, key);
-  else sessionStorage.removeItem(KEY_ITEM);
+  keep(part("keep-key").checked ? key : "");
   resumesAt = 0; // another caller need not wait
   pump();
   part("key-state").textContent = text ? await tryKey(text) : "";
+}
+
+// Browsers may be told to keep nothing, and then refuse even to be asked.
+function keep(text) {
+  try {
+    if (text) sessionStorage.setItem(KEY_ITEM, text);
+    else sessionStorage.removeItem(KEY_ITEM);
+  } catch {}
+}
+
+function kept() {
+  try {
+    return sessionStorage.getItem(KEY_ITEM) ?? "";
+  } catch {
+    return "";
+  }
 }
 
 async function tryKey(text) {
@@ -251,6 +269,7 @@ async function fetchUsage() {
     "X-Storage-Limit": usage.storage_limit_bytes,
     "X-Storage-Remaining": Math.max(0, usage.storage_limit_bytes - usage.storage_used_bytes),
   };
+  part("allowance").textContent = ""; // a plan without limits has nothing to say
   showAllowance((name) => (known[name] === null ? "" : String(known[name] ?? "")));
   return answer;
 }
@@ -269,20 +288,19 @@ function listen() {
     if (text) addAddress(text);
     part("url").value = "";
   });
-  part("notation").addEventListener("change", showTexts);
-  part("copy-all").addEventListener("click", () => copy(part("all"), part("copy-all")));
-  takeDrops(box, { onFiles: addFiles, onAddress: addAddress });
+  part("notation").addEventListener("change", () => showTexts(inState("done")));
+  part("copy-all").addEventListener("click", copyAll);
+  takeDrops(box, { onFiles: addFiles, onAddress: addAddress, onUnreadable: announce });
   takePastes({ onFiles: addFiles, onAddress: showAddress });
   addEventListener("beforeunload", (event) => inState("waiting", "sending").length && event.preventDefault());
 }
 
 function listenToKey() {
-  const kept = sessionStorage.getItem(KEY_ITEM) ?? "";
-  part("keep-key").checked = Boolean(kept);
-  part("key").value = kept;
+  part("key").value = kept();
+  part("keep-key").checked = Boolean(kept());
   part("key").addEventListener("change", () => useKey(part("key").value.trim()));
   part("keep-key").addEventListener("change", () => useKey(part("key").value.trim()));
-  useKey(kept);
+  useKey(kept());
 }
 
 listen();
