@@ -92,7 +92,7 @@ def test_its_scripts_are_there_with_all_that_they_import(shared: Api) -> None:
         assert "immutable" in answer.headers["cache-control"]
         seen.add(path.split("/")[-1].partition(".")[0])
         waiting += [f"/static/{name.decode()}" for name in IMPORT.findall(answer.content)]
-    assert seen == {"upload", "upload_row", "intake", "clipboard", "words"}
+    assert seen == {"upload", "upload_row", "intake", "clipboard", "kept_key", "words"}
 
 
 @pytest.mark.parametrize("prefix", ["/img", "/a/b"])

@@ -2,6 +2,7 @@
 
 import { copy } from "./clipboard.js";
 import { looksLikePicture, takeDrops, takePastes } from "./intake.js";
+import { keep, kept } from "./kept_key.js";
 import { Row } from "./upload_row.js";
 import { allowance, clock, NOTATIONS, timeIn } from "./words.js";
 
@@ -9,7 +10,6 @@ const PARALLEL = 3; // enough to fill a line; more would only take turns
 const LONGEST_WAIT_SECONDS = 3700; // an hourly window is the longest that is worth waiting for
 const BYTES_PER_MB = 2 ** 20;
 const FINAL_ERRORS = ["file_too_large", "unsupported_format"]; // the same file would be refused again
-const KEY_ITEM = "imgpro-key";
 
 const box = document.getElementById("upload");
 const limits = box.dataset;
@@ -234,22 +234,6 @@ async function useKey(text) {
   resumesAt = 0; // another caller need not wait
   pump();
   part("key-state").textContent = text ? await tryKey(text) : "";
-}
-
-// Browsers may be told to keep nothing, and then refuse even to be asked.
-function keep(text) {
-  try {
-    if (text) sessionStorage.setItem(KEY_ITEM, text);
-    else sessionStorage.removeItem(KEY_ITEM);
-  } catch {}
-}
-
-function kept() {
-  try {
-    return sessionStorage.getItem(KEY_ITEM) ?? "";
-  } catch {
-    return "";
-  }
 }
 
 async function tryKey(text) {
