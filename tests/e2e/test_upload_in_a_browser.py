@@ -166,7 +166,10 @@ def test_what_would_be_refused_is_not_sent(page: Uploader) -> None:
     assert [url for _, url, _ in page.browser.requests() if "/v1/" in url] == []
 
 
-@pytest.mark.parametrize("refusal", [RateLimited("Too many uploads from your address.", 2), Overloaded(2)])
+@pytest.mark.parametrize(
+    "refusal",
+    [RateLimited("Too many uploads from your address.", 2), pytest.param(Overloaded(2), marks=pytest.mark.slow)],
+)
 def test_a_wait_is_counted_down_and_then_it_goes_on(page: Uploader, refusal: RateLimited | Overloaded) -> None:
     with page.refusing(refusal):
         page.pick(page.put("patient.png", PICTURE))
