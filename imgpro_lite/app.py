@@ -48,7 +48,20 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
-from imgpro_lite.web import account_pages, api, cdn, dashboard, docs, health, library, oembed, pages, sign_in, viewer
+from imgpro_lite.web import (
+    account_pages,
+    api,
+    cdn,
+    dashboard,
+    docs,
+    health,
+    library,
+    oembed,
+    pages,
+    sign_in,
+    upload_page,
+    viewer,
+)
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
 from imgpro_lite.web.page_answer import Pages, static_file
@@ -84,6 +97,8 @@ register_url_convertor("extension", _Extension())
 def routes() -> list[BaseRoute]:
     """Every address that the server answers."""
     return [
+        Route("/", upload_page.show_upload, methods=["GET"]),
+        Route("/", upload_page.upload_form, methods=["POST"]),
         Route("/healthz", health.healthz, methods=["GET"]),
         Route("/v1/keys", api.create_key, methods=["POST"]),
         Route("/v1/upload", api.upload, methods=["POST"]),

@@ -29,6 +29,29 @@ FLAGS = (
 PIPE_IN, PIPE_OUT = 3, 4
 FIRST_FREE_DESCRIPTOR = 10
 
+# The lowest contrast between a text and what is behind it, as WCAG 2.2 reckons it, and that text.
+LOWEST_CONTRAST = """
+(() => {
+  const channels = (colour) => colour.match(/[0-9.]+/g).map(Number);
+  const linear = (value) => value <= 0.04045 * 255 ? value / 255 / 12.92 : ((value / 255 + 0.055) / 1.055) ** 2.4;
+  const luminance = ([red, green, blue]) => 0.2126 * linear(red) + 0.7152 * linear(green) + 0.0722 * linear(blue);
+  const background = (element) => {
+    for (; element; element = element.parentElement) {
+      const found = channels(getComputedStyle(element).backgroundColor);
+      if (found.length === 3) return found;
+    }
+    return [255, 255, 255];
+  };
+  const seen = [];
+  for (const element of document.querySelectorAll("body *")) {
+    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.data.trim())) continue;
+    const pair = [channels(getComputedStyle(element).color), background(element)].map(luminance);
+    seen.push([(Math.max(...pair) + 0.05) / (Math.min(...pair) + 0.05), element.textContent.trim()]);
+  }
+  return seen.sort((a, b) => a[0] - b[0])[0];
+})()
+"""
+
 
 def find_browser() -> str | None:
     """A Chromium of this machine, if it has one."""

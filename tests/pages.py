@@ -51,10 +51,10 @@ class Page(HTMLParser):
         values = dict(attrs)
         self.tags.append((tag, values))
         self._open.append(tag)
-        if tag == "a":
-            self.links.append(values.get("href") or "")
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"] or "")
         elif tag == "form":
-            self.forms.append(Form(str(values.get("method")), str(values.get("action"))))
+            self.forms.append(Form(str(values.get("method", "get")), str(values.get("action", ""))))
         elif tag == "input" and values.get("type") == "hidden":
             self.forms[-1].hidden[str(values["name"])] = str(values["value"])
         elif tag == "button" and "form" in self._open:

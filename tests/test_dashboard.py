@@ -88,7 +88,7 @@ def test_filters(shared: Api) -> None:
         assert tiles(page) == expected, query
         assert ("No image of yours is like that." in page.text) == (not expected)
         assert "Show all" in page.text
-    assert [values["value"] for values in page.attributes("option")] == ["one", "two"]
+    assert [values["value"] for values in page.attributes("option")][-2:] == ["one", "two"]
 
 
 @pytest.mark.parametrize(
@@ -118,10 +118,10 @@ def test_usage(shared: Api) -> None:
     assert "Plan Free. Uploads count anew from 1 December 2023." in page.text
     (upgrade,) = [link for link in page.links if "/upgrade/pro?t=" in link]
     assert browser.get(upgrade).status_code == 200
-    uploads, storage = page.attributes("progress")
+    uploads, storage = (one for one in page.attributes("progress") if "value" in one)
     assert (uploads["value"], uploads["max"], storage["max"]) == ("1", "100", str(5 * 1024**3))
     owner, _ = signed_in(shared, email=new_email())
-    assert not owner.open("/dashboard").attributes("progress")  # of the plan without limits
+    assert "<progress value=" not in owner.get("/dashboard").text  # of the plan without limits
 
 
 def test_an_address_that_is_not_confirmed(shared: Api) -> None:

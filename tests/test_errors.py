@@ -47,7 +47,6 @@ METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", 
 MEDIA_ID = "abcdefghijkl12"
 
 HOSTILE_PATHS = [
-    "/",
     "//",
     "///",
     "/v1",
@@ -304,7 +303,7 @@ def test_one_host_with_different_prefixes(start: ApiFactory) -> None:
     assert shown["src"].startswith(f"{base}/cdn/")
     assert api.client.get(shown["src"]).content == make_image("png", 4, 3)
     assert api.client.get(f"{base}/img/api/v1/media/{shown['id']}").json()["id"] == shown["id"]
-    for nothing in ("/img", "/imgx/v1/media/" + shown["id"], "/cdn", "/cdn/v1/media/" + shown["id"], "/img/apix/"):
+    for nothing in ("/cdn/", "/imgx/v1/media/" + shown["id"], "/cdn", "/cdn/v1/media/" + shown["id"], "/img/apix/"):
         assert_refusal(api.client.get(base + nothing), 404, "not_found")
     # The prefix of the API is also where the documentation is, below that of the pages.
     assert api.client.get(f"{base}/img/api").headers["content-type"].startswith("text/html")

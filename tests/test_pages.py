@@ -183,7 +183,7 @@ def test_every_page_is_whole_without_the_other_settings(start: ApiFactory) -> No
     """The least settings: nothing that is not set is mentioned."""
     api = start()
     page = check_page(api.client.get("/verify"), 404)
-    assert page.links == ["#content"]
+    assert page.links == ["#content", "/"]
     assert "Questions?" not in page.text
     assert page.title == f"Not found · {OWN_URL.removeprefix('http://')}"
 

@@ -104,4 +104,4 @@ def test_a_very_large_picture_is_not_made_in_full_for_a_page(shared: Api) -> Non
     page = open_page(shared, put(shared, make_image("png", 3600, 2700)))
     assert [extensions[-1] for _, extensions in page.kinds] == ["avif?size=l", "webp?size=l", "jpeg?size=l"]
     assert (page.img["width"], page.img["height"]) == ("3600", "2700")
-    assert page.links[1].endswith(".png")  # behind the picture, as uploaded
+    assert page.links[2].endswith(".png")  # behind the picture, as uploaded

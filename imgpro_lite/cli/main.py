@@ -24,6 +24,7 @@ _MODULES = {
     "cache": "cache",
     "secrets": "signing",
     "upload": "upload",
+    "config": "configuration",
     "doctor": "doctor",
     "fsck": "fsck",
 }

@@ -1,7 +1,6 @@
 """`imgpro-lite upload`: files and folders to any server of this API."""
 
 import json
-import os
 import sys
 from collections import Counter
 from pathlib import Path
@@ -10,8 +9,8 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from imgpro_lite.cli.options import load
-from imgpro_lite.client.uploader import Outcome, Result, Target, Uploader, find_files, is_server_address
+from imgpro_lite.cli.targets import find_key, find_server
+from imgpro_lite.client.uploader import Outcome, Result, Target, Uploader, find_files
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.logs import escape
 
@@ -44,7 +43,7 @@ def upload(
     stays as it is: a namespace or tags are given to new images only.
     """
     fields = {name: value for name, value in {"namespace": namespace, "tags": tags}.items() if value}
-    target = Target(_server(server), _key(key, server), fields)
+    target = Target(find_server(server), find_key(key, server), fields)
     files, refused = find_files(list(paths), recursive=recursive)
     for result in refused:
         _print(result, as_json)
@@ -69,31 +68,6 @@ def upload(
         sys.exit(EXIT_INTERRUPTED)
     if any(result.outcome is Outcome.FAILED for result in refused + results):
         sys.exit(EXIT_SOME_FAILED)
-
-
-def _key(given: str | None, server: str | None) -> str | None:
-    """The key to use, if any. Raises OperatorError for what can be none, without repeating it.
-
-    IMGPRO_KEY belongs to IMGPRO_URL: it is never sent to another server.
-    """
-    home = os.environ.get("IMGPRO_URL")
-    is_elsewhere = server is not None and bool(home) and server.rstrip("/") != str(home).rstrip("/")
-    key = given or (None if is_elsewhere else os.environ.get("IMGPRO_KEY")) or None
-    if is_elsewhere and key is None and os.environ.get("IMGPRO_KEY"):
-        click.echo(f"IMGPRO_KEY is for {home}, so the upload is anonymous; give --key for {server}.", err=True)
-    if key is not None and not (key.isascii() and key.isprintable() and " " not in key):
-        raise OperatorError("The API key has characters that no key has. Copy it once more.")
-    return key
-
-
-def _server(named: str | None) -> str:
-    """The address to talk to, without a slash at its end."""
-    address = named or os.environ.get("IMGPRO_URL") or load(None, {}).settings.api_url
-    if not is_server_address(address):
-        raise OperatorError(
-            f"{address!r} is no address of a server. It begins with http:// or https://, like https://images.example.com"
-        )
-    return address.rstrip("/")
 
 
 def _print(result: Result, as_json: bool) -> None:

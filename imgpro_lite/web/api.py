@@ -4,7 +4,7 @@ from starlette.requests import Request
 
 from imgpro_lite.bodies import KeyFields, UploadFields, import_fields, parse, upload_fields
 from imgpro_lite.errors import QuotaExceeded
-from imgpro_lite.models import Ability, Caller, Team, TeamKind
+from imgpro_lite.models import Ability, Caller, Media, Team, TeamKind
 from imgpro_lite.services import accounts, imports, limits, uploads
 from imgpro_lite.store.spool import SpooledFile, open_spool
 from imgpro_lite.web.forms import receive_upload
@@ -26,6 +26,12 @@ async def create_key(request: Request) -> JsonAnswer:
 
 async def upload(request: Request) -> JsonAnswer:
     """POST /v1/upload"""
+    media = await receive_media(request)
+    return JsonAnswer(present_upload(runtime(request), media), 201, limit_headers(request))
+
+
+async def receive_media(request: Request) -> Media:
+    """The new image of a request with the form of an upload, to the API or a page. Raises every refusal of uploads."""
     rt = runtime(request)
     caller = await _admit(request)
     limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
@@ -48,7 +54,8 @@ async def import_(request: Request) -> JsonAnswer:
     async with open_spool(rt.blobs, rt.large_bodies) as spool:
         async with ends_with_client(request):
             file = await imports.fetch_image(rt, caller, url, spool, request.state.request_id)
-        return await _store(request, caller, file, fields, imports.file_name(url))
+        media = await _store(request, caller, file, fields, imports.file_name(url))
+    return JsonAnswer(present_upload(rt, media), 201, limit_headers(request))
 
 
 async def _admit(request: Request, *, is_import: bool = False) -> Caller:
@@ -64,10 +71,8 @@ async def _admit(request: Request, *, is_import: bool = False) -> Caller:
     return caller
 
 
-async def _store(
-    request: Request, caller: Caller, file: SpooledFile, fields: UploadFields, filename: str
-) -> JsonAnswer:
-    """Keep a file that arrived whole, and present it."""
+async def _store(request: Request, caller: Caller, file: SpooledFile, fields: UploadFields, filename: str) -> Media:
+    """Keep a file that arrived whole: the new image."""
     rt = runtime(request)
     try:
         stored, team = await uploads.store_upload(rt, caller, file, fields, filename)
@@ -75,7 +80,7 @@ async def _store(
         _set_usage(request, (await identify(request)).team)
         raise
     _set_usage(request, team)
-    return JsonAnswer(present_upload(rt, stored), 201, limit_headers(request))
+    return stored
 
 
 def _set_usage(request: Request, team: Team) -> None:

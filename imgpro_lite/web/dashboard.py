@@ -19,6 +19,7 @@ from imgpro_lite.web.presenters import picture_stem
 from imgpro_lite.web.requests import query_values, runtime
 from imgpro_lite.web.session import DASHBOARD, get_visit, go_to_sign_in, signed_in_page
 from imgpro_lite.web.snippets import address
+from imgpro_lite.web.upload_page import upload_policy
 
 FILTER_NAMES = ("namespace", "tags", "tag_mode")
 # As suggestions while typing; the API lists all of them, the largest first.
@@ -48,7 +49,8 @@ async def show_dashboard(request: Request) -> Response:
         "problems": problems,
         "is_first": "cursor" not in values,
     }
-    return signed_in_page(request, visit, "dashboard.html", context, 422 if problems else 200)
+    status_code = 422 if problems else 200
+    return signed_in_page(request, visit, "dashboard.html", context, status_code, upload_policy(request))
 
 
 def _gallery(request: Request, found: Page, wanted: dict[str, str]) -> dict[str, Any]:

@@ -37,8 +37,8 @@ class Hosts:
     def without_prefix(self, path: str) -> str:
         """The path as the routes know it. No prefix hides what another part has there: /api/v1/…, /api/errors."""
         for prefix in self._prefixes:
-            rest = path.removeprefix(prefix)
-            if path.startswith(prefix + "/") and (
+            rest = path.removeprefix(prefix) or "/"  # the first page has its address with and without a slash
+            if f"{path}/".startswith(f"{prefix}/") and (
                 part_of(rest) in self._parts_of_prefix[prefix] or rest == HEALTH_PATH
             ):
                 return rest
@@ -53,7 +53,7 @@ _MEDIA_ID = re.compile(f"[a-z0-9]{{{MEDIA_ID_CHARS}}}")
 def is_page(path: str) -> bool:
     """Whether people see what is at a path in a browser, after any prefix is taken off."""
     first = path.split("/")[1]
-    return first in _PAGES or _MEDIA_ID.fullmatch(first) is not None
+    return path == "/" or first in _PAGES or _MEDIA_ID.fullmatch(first) is not None
 
 
 def part_of(path: str) -> str:

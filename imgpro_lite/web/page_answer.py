@@ -1,6 +1,7 @@
 """HTML pages: the templates and static files of the server, and the headers that every page has."""
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib import resources
@@ -15,6 +16,7 @@ from imgpro_lite.errors import ImgProError, NotFound
 from imgpro_lite.links import LINK_SECONDS
 from imgpro_lite.settings import SECONDS_PER_DAY, Settings
 from imgpro_lite.web.page_text import FILTERS
+from imgpro_lite.web.upload_facts import upload_facts
 
 # Titles of pages that show an error, by status.
 _TITLES = {
@@ -34,6 +36,7 @@ STATIC_MEDIA_TYPES = {
 }
 STATIC_SECONDS = 365 * SECONDS_PER_DAY  # a changed file has another name; a year is the most that RFC 9111 expects
 _HASH_CHARS = 12  # enough that two versions of a file never share a name
+_IMPORTED = re.compile(rb'(\bfrom "\./)([\w-]+\.js)(?=";)')  # the files that a script of ours imports
 
 
 @dataclass(frozen=True)
@@ -60,8 +63,6 @@ class Pages:
         )
         self._environment.filters.update(FILTERS)
         files = _static_files()
-        self.base_path = urlsplit(settings.public_url).path
-        """What every path of ours begins with, where the public address has a prefix."""
         self.static = {file.name: file for file in files.values()}
         public_url = urlsplit(settings.public_url)
         src_url = urlsplit(settings.src_url)
@@ -71,8 +72,14 @@ class Pages:
         """What the addresses of pictures on a page begin with."""
         self.picture_policy = {"img-src": f"'self' {src_url.scheme}://{src_url.netloc}"} if is_elsewhere else {}
         """What a page's policy needs for pictures, when they have a host of their own."""
+        self.base_path = public_url.path
+        """What the paths of pages begin with."""
         self._environment.globals.update(
-            base_path=public_url.path,
+            base_path=self.base_path,
+            api_url=settings.api_url,
+            src_url=settings.src_url,
+            src_base=self.src_base,
+            upload=upload_facts(settings),
             site_name=public_url.netloc + public_url.path,
             contact=settings.server.contact,
             link_days=LINK_SECONDS // SECONDS_PER_DAY,
@@ -86,13 +93,23 @@ class Pages:
 
 def _static_files() -> dict[str, StaticFile]:
     """The files of the directory `static`, by the name that they have there."""
-    files = {}
-    for source in resources.files("imgpro_lite.web").joinpath("static").iterdir():
-        stem, _, extension = source.name.rpartition(".")
-        if extension in STATIC_MEDIA_TYPES:
-            content = source.read_bytes()
+    directory = resources.files("imgpro_lite.web").joinpath("static")
+    sources = {source.name: source.read_bytes() for source in directory.iterdir()}
+    files: dict[str, StaticFile] = {}
+
+    def take(source: str) -> StaticFile:
+        if source not in files:
+            stem, _, extension = source.rpartition(".")
+            content = sources[source]
+            if extension == "js":  # what a script imports comes first, because the script names it
+                content = _IMPORTED.sub(lambda found: found[1] + take(found[2].decode()).name.encode(), content)
             name = f"{stem}.{hashlib.sha256(content).hexdigest()[:_HASH_CHARS]}.{extension}"
-            files[source.name] = StaticFile(name, content, STATIC_MEDIA_TYPES[extension])
+            files[source] = StaticFile(name, content, STATIC_MEDIA_TYPES[extension])
+        return files[source]
+
+    for source in sources:
+        if source.rpartition(".")[2] in STATIC_MEDIA_TYPES:
+            take(source)
     return files
 
 

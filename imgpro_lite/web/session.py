@@ -1,6 +1,7 @@
 """Who looks at a page, and pages for those who are signed in: their session, and forms that nobody else can send."""
 
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlencode
@@ -56,9 +57,15 @@ async def get_visit(request: Request) -> Visit:
 
 
 def signed_in_page(
-    request: Request, visit: Visit, template: str, context: dict[str, Any], status_code: int = 200
+    request: Request,
+    visit: Visit,
+    template: str,
+    context: dict[str, Any],
+    status_code: int = 200,
+    policy: Mapping[str, str] | None = None,
 ) -> PageAnswer:
-    """A page of the dashboard, with what its forms and scripts need. The session lasts longer by it."""
+    """A page of the dashboard, with what its forms and scripts need. The session lasts longer by it. `policy` has
+    directives that replace those of the Content-Security-Policy."""
     rt = runtime(request)
     context = {
         "csrf_token": sessions.csrf_token(rt, visit.session),
@@ -67,7 +74,7 @@ def signed_in_page(
         "can_write": visit.can(Ability.WRITE),
         **context,
     }
-    policy = {"script-src": "'self'", "connect-src": "'self'", **pages(request).picture_policy}
+    policy = {"script-src": "'self'", "connect-src": "'self'", **pages(request).picture_policy, **(policy or {})}
     answer = PageAnswer(pages(request).render(template, context), status_code, policy=policy)
     set_cookie(answer, rt, visit.session)
     return answer

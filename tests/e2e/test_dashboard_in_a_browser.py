@@ -100,11 +100,17 @@ class Site:
     def fill(self, selector: str, value: str) -> None:
         self.browser.run(f"document.querySelector({json.dumps(selector)}).value = {json.dumps(value)}")
 
+    def choose_file(self, selector: str, path: Path) -> None:
+        root = self.browser.call("DOM.getDocument")["root"]["nodeId"]
+        node = self.browser.call("DOM.querySelector", nodeId=root, selector=selector)["nodeId"]
+        self.browser.call("DOM.setFileInputFiles", nodeId=node, files=[str(path)])
+
     def faults(self) -> list[Any]:
         """What the browser complains of, what scripts failed at, and whom they asked but this server."""
         broken = [one["params"] for one in self.browser.events if one.get("method") == "Runtime.exceptionThrown"]
-        # Chromium draws its own controls from data: addresses.
-        foreign = [url for _, url, _ in self.browser.requests() if not url.startswith((self.url, "data:"))]
+        # Chromium draws its own controls from data: addresses; blob: is a file that was picked.
+        own = (self.url, "data:", "blob:")
+        foreign = [url for _, url, _ in self.browser.requests() if not url.startswith(own)]
         return [*self.browser.complaints(), *broken, *foreign]
 
 
@@ -229,6 +235,22 @@ def test_deleting_asks_first(site: Site) -> None:
     site.wait_until_told("1 image deleted")
     assert site.count(f"[data-id='{gone}']") == 0
     assert site.api("GET", f"/media/{gone}")["error"] == "not_found"
+
+
+def test_uploading(site: Site, tmp_path: Path) -> None:
+    """The box of the first page, but as the one who is signed in: what it has stored is shown at once."""
+    picture = tmp_path / "holiday.png"
+    picture.write_bytes(make_image("png", 77, 33))
+    site.open("/dashboard")
+    before = site.count("#gallery .tile")
+    site.mouse(".upload-here summary")
+    site.choose_file("#upload-files", picture)
+    until(lambda: site.count("#gallery .tile") == before + 1)
+    (media_id,) = site.browser.run("[document.querySelector('#gallery .tile').dataset.id]")
+    shown = site.api("GET", f"/media/{media_id}")
+    assert (shown["name"], shown["width"], "expires_at" in shown) == ("holiday.png", 77, False)
+    assert site.faults() == []
+    site.api("DELETE", f"/media/{media_id}")
 
 
 def test_editing_one(site: Site) -> None:

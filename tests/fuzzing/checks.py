@@ -11,7 +11,7 @@ ACTIONS = {"upgrade", "verify", "wait", "redirect"}
 BUSY = {"overloaded", "storage_full"}  # the only reasons for a 5xx
 # What only the inside knows: stack traces, files of the server, names of libraries and of SQL.
 _LEAKS = re.compile(rb'Traceback|File "|\.py\b|site-packages|sqlite3?\.|SELECT |/tmp/|/blobs/|pyvips|VipsForeign')
-_PAGES = re.compile(rb"/+(?:dashboard|verify|upgrade|[a-z0-9]{14})(?:/|$)")
+_PAGES = re.compile(rb"/$|/+(?:dashboard|verify|upgrade|[a-z0-9]{14})(?:/|$)")
 
 
 def find_faults(request: Request, answer: Answer) -> list[str]:

@@ -43,6 +43,14 @@ document.addEventListener("imgpro:uploaded", (event) => {
   gallery.prepend(makeTile(event.detail));
 });
 
+// What is dragged or pasted here is taken by the box, which is then to be seen.
+for (const kind of ["dragover", "paste"]) {
+  document.addEventListener(kind, (event) => {
+    const box = document.querySelector(".upload-here");
+    if (box && (event.dataTransfer || event.clipboardData).types.includes("Files")) box.open = true;
+  });
+}
+
 function nextPage() {
   const { namespace, tags, tagMode, cursor } = gallery.dataset;
   const query = { namespace, tags, tag_mode: tagMode, cursor };

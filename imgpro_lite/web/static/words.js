@@ -1,0 +1,61 @@
+// How scripts write sizes, times and addresses: as the pages do.
+
+const UNITS = ["bytes", "KB", "MB", "GB", "TB", "PB"];
+
+export function fileSize(bytes) {
+  const unit = Math.min(Math.floor(Math.log2(Math.max(bytes, 1)) / 10), UNITS.length - 1);
+  const amount = bytes / 2 ** (10 * unit);
+  return `${amount.toFixed(unit > 1 && amount < 100 ? 1 : 0).replace(/\.0$/, "")} ${UNITS[unit]}`;
+}
+
+export function clock(seconds) {
+  return `${Math.floor(seconds / 60)}:${String(Math.floor(seconds % 60)).padStart(2, "0")}`;
+}
+
+export function day(unixSeconds) {
+  const options = { day: "numeric", month: "long", year: "numeric", timeZone: "UTC" };
+  return new Date(unixSeconds * 1000).toLocaleDateString("en-GB", options);
+}
+
+// When so many seconds will have passed, by the clock on the wall.
+export function timeIn(seconds) {
+  const options = { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };
+  return new Date(Date.now() + seconds * 1000).toLocaleString("en-GB", options);
+}
+
+// What is left of a quota or of rate limits. `get` gives the value of a header, or nothing.
+export function allowance(get) {
+  const left = (name, daily, when) => {
+    const [remaining, limit] = [get(`${name}-Remaining${daily}`), get(`${name}-Limit${daily}`)].map(number);
+    return limit && `${remaining} of ${limit} uploads left ${when}`;
+  };
+  const storage = get("X-Storage-Limit");
+  return [
+    left("X-RateLimit", "", `this hour${get("X-RateLimit-Remaining") === "0" ? ` (more at ${resetTime(get)})` : ""}`),
+    left("X-RateLimit", "-Daily", "today"),
+    left("X-Monthly-Uploads", "", "this month"),
+    storage && `${fileSize(get("X-Storage-Remaining"))} of ${fileSize(storage)} of storage left`,
+  ]
+    .filter(Boolean)
+    .join(", ");
+}
+
+const number = (text) => text && Number(text).toLocaleString("en");
+
+function resetTime(get) {
+  const options = { hour: "2-digit", minute: "2-digit" };
+  return new Date(get("X-RateLimit-Reset") * 1000).toLocaleTimeString("en-GB", options);
+}
+
+// The same texts as on the page of an image: snippets.py.
+const markdown = (text) => text.replace(/[\\`*_[\]<>&]/g, "\\$&");
+const ENTITIES = { "&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "'": "&#x27;" };
+const html = (text) => text.replace(/[&<>"']/g, (char) => ENTITIES[char]);
+
+export const NOTATIONS = {
+  page: (media) => media.url,
+  image: (media) => media.src,
+  markdown: (media) => `![${markdown(media.name)}](${media.src})`,
+  html: (media) => `<img alt="${html(media.name)}" src="${media.src}" width="${media.width}" height="${media.height}">`,
+  bbcode: (media) => `[img]${media.src}[/img]`,
+};

@@ -1,0 +1,36 @@
+"""The page that uploads: what it shows, and the form that works without a script."""
+
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from imgpro_lite.errors import Forbidden
+from imgpro_lite.web.api import receive_media
+from imgpro_lite.web.page_answer import PageAnswer, pages
+from imgpro_lite.web.pages import SEE_OTHER
+
+# A form sends neither a key nor anything else that says who the visitor is, so another site gains nothing by having
+# visitors send it but uploads in their name and out of their limits. Browsers say where a request comes from, on https
+# and on this machine; those that do not are let in (the API takes such uploads from every site, decision 49).
+_OWN_SITE = ("same-origin", "none")
+
+
+def upload_policy(request: Request) -> dict[str, str]:
+    """What the policy of a page with an upload box needs: its script, the API on its own host, and pictures of files
+    that are not uploaded yet."""
+    pictures = pages(request).picture_policy.get("img-src", "'self'")
+    return {"script-src": "'self'", "connect-src": "'self'", "img-src": f"{pictures} blob:"}
+
+
+async def show_upload(request: Request) -> PageAnswer:
+    """GET /"""
+    return PageAnswer(pages(request).render("upload.html", {}), policy=upload_policy(request))
+
+
+async def upload_form(request: Request) -> Response:
+    """POST /"""
+    if request.headers.get("sec-fetch-site", "none") not in _OWN_SITE:
+        raise Forbidden("This form can only be sent from its own page.")
+    media = await receive_media(request)
+    # A path and not the whole address, so that it also works under a name that the settings do not know.
+    page_path = f"{pages(request).base_path}/{media.id}"
+    return RedirectResponse(page_path, SEE_OTHER, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})
