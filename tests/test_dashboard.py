@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from commands import authorization
 from conftest import Api
-from library import add, add_rows, new_email
+from library import add, add_rows, new_email, picture
 from pages import Page
 from shared import serve
 from signing_in import Browser, Shown, signed_in
@@ -186,3 +186,15 @@ def test_the_interactive_documentation_asks_as_the_one_who_is_signed_in(shared: 
 
     assert csrf(Browser.at(shared)) == ""
     assert len(browser.ask_api("GET", "/v1/media", csrf(browser)).json()["items"]) == 1
+
+
+def test_the_first_page_uploads_as_the_one_who_is_signed_in(shared: Api) -> None:
+    browser, _ = signed_in(shared, email=new_email())
+    reader, _ = signed_in(shared, "--read-only", email=new_email())
+    csrf = Shown(browser.get("/")).csrf
+    stored = browser.ask_api("POST", "/v1/upload", csrf, files={"file": ("x.png", picture())})
+    assert (stored.status_code, "upgrade" in stored.json()) == (201, False)
+    for other in (reader, Browser.at(shared)):  # a key that may not upload is no better than none
+        page = Page(other.get("/").text)
+        assert "csrf-token" not in [one.get("name") for one in page.attributes("meta")]
+        assert [one for one in page.attributes("input") if one.get("id") == "upload-key"]

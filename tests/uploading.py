@@ -41,12 +41,6 @@ REFUSALS = "Failed to load resource: the server responded with a status of "  # 
 
 SIZES = """[...document.querySelectorAll(".upload :is(button, .second, .button, select, summary, input[type=text])")]
   .filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)"""
-# Has a page be one for somebody who is signed in.
-SIGNED_IN = """new MutationObserver((_, observer) => {
-  if (!document.head) return;
-  observer.disconnect();
-  document.head.append(Object.assign(document.createElement("meta"), {name: "csrf-token", content: "of the session"}));
-}).observe(document, {childList: true, subtree: true})"""
 
 
 class Origin(BaseHTTPRequestHandler):

@@ -4,9 +4,13 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from imgpro_lite.errors import Forbidden
+from imgpro_lite.models import Ability
+from imgpro_lite.services import sessions
 from imgpro_lite.web.api import receive_media
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.pages import SEE_OTHER
+from imgpro_lite.web.requests import runtime
+from imgpro_lite.web.session import get_visit
 
 # A form sends neither a key nor anything else that says who the visitor is, so another site gains nothing by having
 # visitors send it but uploads in their name and out of their limits. Browsers say where a request comes from, on https
@@ -22,8 +26,10 @@ def upload_policy(request: Request) -> dict[str, str]:
 
 
 async def show_upload(request: Request) -> PageAnswer:
-    """GET /"""
-    return PageAnswer(pages(request).render("upload.html", {}), policy=upload_policy(request))
+    """GET /, for who is signed in with the quota of the team"""
+    visit = await get_visit(request)
+    csrf_token = sessions.csrf_token(runtime(request), visit.session) if visit.can(Ability.WRITE) else ""
+    return PageAnswer(pages(request).render("upload.html", {"csrf_token": csrf_token}), policy=upload_policy(request))
 
 
 async def upload_form(request: Request) -> Response:

@@ -13,7 +13,7 @@ from browser import LOWEST_CONTRAST, find_browser, open_browser
 from commands import authorization, make_key
 from images import encode, make_photo
 from running import Running, servers, until
-from uploading import PICTURE, SIGNED_IN, WATCH, Origin, Uploader
+from uploading import PICTURE, WATCH, Origin, Uploader
 
 from imgpro_lite.errors import Action, Overloaded, QuotaExceeded, RateLimited
 
@@ -307,17 +307,22 @@ def test_without_scripts_the_form_uploads(uploader: Uploader, server: Running) -
         browser.call("Emulation.setScriptExecutionDisabled", value=False)
 
 
-def test_with_a_session_requests_carry_its_token(uploader: Uploader, server: Running) -> None:
-    """As on a page for somebody who is signed in."""
-    script = uploader.browser.call("Page.addScriptToEvaluateOnNewDocument", source=SIGNED_IN)
+def test_who_is_signed_in_uploads_without_a_key(uploader: Uploader, server: Running) -> None:
+    browser, key = uploader.browser, make_key(server.data_dir, "--verified", email="signed.in@example.com")["key"]
+    browser.goto(f"{server.url}/dashboard/sign-in?next=/")
+    browser.run(f"document.getElementById('key').value = '{key}'")
+    browser.click("form:has(#key) button")
     uploader.open(server)
-    uploader.browser.call("Page.removeScriptToEvaluateOnNewDocument", **script)
+    csrf = browser.run("document.querySelector('meta[name=csrf-token]').content")
     uploader.pick(uploader.put("mine.png", PICTURE))
     assert uploader.wait(1)[0]["state"] == "done"
-    (sent,) = [headers for method, url, headers in uploader.browser.requests() if url.endswith("/v1/upload")]
-    assert sent["X-CSRF-Token"] == "of the session"
+    (sent,) = [headers for method, url, headers in browser.requests() if url.endswith("/v1/upload")]
+    assert sent["X-CSRF-Token"] == csrf
     assert "Authorization" not in sent
     uploader.check_quiet()
+    browser.call("Network.clearBrowserCookies")
+    listed = server.get("/v1/media", headers={"Authorization": f"Bearer {key}"}).json()
+    assert [item["name"] for item in listed["items"]] == ["mine.png"]
 
 
 def test_a_key_ends_the_wait_of_those_without(page: Uploader, server: Running) -> None:
