@@ -73,6 +73,12 @@ def owner(shared: Api) -> Owner:
     )
 
 
+@pytest.fixture(scope="module")
+def stranger(shared: Api) -> Browser:
+    """Somebody of another team, who is signed in too."""
+    return signed_in(shared, email=new_email())[0]
+
+
 # ── the API ──
 
 
@@ -213,10 +219,9 @@ def test_forgotten_secrets_end_every_session(start: ApiFactory) -> None:
 
 @pytest.mark.parametrize("path", FORMS)
 @pytest.mark.parametrize("site", ["cross-site", "same-site", "none", "same-origin", None])
-def test_forms_of_other_sites(owner: Owner, path: str, site: str | None) -> None:
+def test_forms_of_other_sites(owner: Owner, stranger: Browser, path: str, site: str | None) -> None:
     """A browser would send no cookie with them; one that does gets no further. With ours, the site decides."""
     headers = {"Sec-Fetch-Site": site} if site else {}
-    stranger, _ = signed_in(owner.api, email=new_email())
     before = everything(owner.api)
     tokens = ["", "x", owner.cookie, stranger.open("/dashboard/keys").csrf]
     if site in ("cross-site", "same-site", "none"):
