@@ -31,6 +31,26 @@ def pytest_configure() -> None:
     compileall.compile_dir(Path(imgpro_lite.__file__).parent, quiet=2)
 
 
+# Of a table of cases that each start a server of their own, so many are run where time counts; `--full` runs all.
+MAX_SERVERS_FOR_A_TEST = 4
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Function]) -> None:
+    """Make slow tests of most of the cases, evenly, of tables that cost a server for each."""
+    tables: dict[str, list[pytest.Function]] = {}
+    for item in items:
+        if {"api", "start"} & set(item.fixturenames) and not item.get_closest_marker("slow"):
+            tables.setdefault(item.nodeid.partition("[")[0], []).append(item)
+    for table in tables.values():
+        kept = {
+            round(number * (len(table) - 1) / (MAX_SERVERS_FOR_A_TEST - 1)) for number in range(MAX_SERVERS_FOR_A_TEST)
+        }
+        for number, item in enumerate(table):
+            if len(table) > MAX_SERVERS_FOR_A_TEST and number not in kept:
+                item.add_marker(pytest.mark.slow)
+
+
 class FakeClock(Clock):
     """A wall clock that stands still until a test moves it."""
 

@@ -206,7 +206,7 @@ def test_counts_after_anything() -> None:
     run_state_machine_as_test(
         Library,
         settings=settings(
-            max_examples=4,
+            max_examples=2,
             stateful_step_count=25,
             deadline=None,
             database=None,
