@@ -14,7 +14,11 @@ from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
 from imgpro_lite.backlog import Backlog
-from imgpro_lite.clock import Clock
+from imgpro_lite.clock import Clock, MovableClock
+from imgpro_lite.dev.control import Control
+from imgpro_lite.dev.guard import Guard
+from imgpro_lite.dev.mode import DevMode
+from imgpro_lite.dev.routes import dev_routes
 from imgpro_lite.errors import ImgProError, OperatorError, StorageFull
 from imgpro_lite.fetching.fetcher import Fetcher
 from imgpro_lite.fetching.internet import Internet
@@ -143,27 +147,25 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def create_app(settings: Settings, clock: Clock | None = None, internet: Internet | None = None) -> Starlette:
+def create_app(
+    settings: Settings, clock: Clock | None = None, internet: Internet | None = None, dev: DevMode | None = None
+) -> Starlette:
     """The application. Its lifespan opens the data directory and starts the workers; it raises OperatorError."""
+    clock = clock or Clock()
+    control = Control(dev, MovableClock(clock)) if dev else None
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_runtime(settings, clock or Clock(), internet or Internet()) as runtime:
+        app.state.control = control
+        used_clock = control.clock if control else clock
+        async with open_runtime(settings, used_clock, internet or Internet(), is_dev=control is not None) as runtime:
             app.state.runtime = runtime
             yield
 
     app = Starlette(
-        routes=routes(),
+        routes=[*routes(), *(dev_routes() if dev else [])],
         lifespan=lifespan,
-        # The short way for hot images. Then the outermost first, so that even a failure's answer has CORS headers, and
-        # every answer an id and a log line.
-        middleware=[
-            Middleware(HotPath, settings=settings),
-            Middleware(Cors),
-            Middleware(RequestLog),
-            Middleware(UnreadBody),
-            Middleware(Addresses, settings=settings),
-        ],
+        middleware=_middleware(settings, dev),
         exception_handlers={
             ImgProError: render_error,
             HTTPException: render_http_exception,
@@ -174,12 +176,28 @@ def create_app(settings: Settings, clock: Clock | None = None, internet: Interne
     )
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
-    app.state.pages = Pages(settings)
+    app.state.pages = Pages(settings, is_dev=dev is not None)
     return app
 
 
+def _middleware(settings: Settings, dev: DevMode | None) -> list[Middleware]:
+    """The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line."""
+    every_request = [
+        Middleware(Cors),
+        Middleware(RequestLog),
+        Middleware(UnreadBody),
+        Middleware(Addresses, settings=settings),
+    ]
+    if dev:
+        return [*every_request, Middleware(Guard, mode=dev)]
+    # The short way for hot images. In dev mode nothing may pass the guard.
+    return [Middleware(HotPath, settings=settings), *every_request]
+
+
 @contextlib.asynccontextmanager
-async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, clock: Clock, internet: Internet, *, is_dev: bool = False
+) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     if points := failpoints.armed():
         log.warning("for tests only: %s is set, at %s", failpoints.VARIABLE, ", ".join(points))
@@ -237,6 +255,7 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
             refinements=Backlog(MAX_REFINEMENTS),
             rate_windows=rate_windows,
             in_flight=in_flight,
+            is_dev=is_dev,
         )
         stack.push_async_callback(save_rate_windows, runtime)
         background = [

@@ -40,7 +40,7 @@ def _optional(check: Callable[[Any], Any]) -> BeforeValidator:
     return BeforeValidator(lambda value: None if value is None else check(value))
 
 
-class _Fields(BaseModel):
+class Fields(BaseModel):
     # Strict: the functions above have made every value the right type, so nothing is left to coerce.
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -52,7 +52,7 @@ class _Fields(BaseModel):
         return values
 
 
-class KeyFields(_Fields):
+class KeyFields(Fields):
     """The body of POST /v1/keys. What it does not know is ignored, as nothing is done with it."""
 
     model_config = ConfigDict(extra="ignore")
@@ -61,7 +61,7 @@ class KeyFields(_Fields):
     name: Annotated[str | None, _optional(check_name)] = None
 
 
-class UploadFields(_Fields):
+class UploadFields(Fields):
     """What comes with a new image, however it arrives."""
 
     name: Annotated[str | None, _optional(check_name)] = None
@@ -74,7 +74,7 @@ class UploadFields(_Fields):
     metadata: Annotated[dict[str, Any] | None, _optional(check_metadata)] = None
 
 
-class PatchFields(_Fields):
+class PatchFields(Fields):
     """The body of PATCH /v1/media/{id}. What was not sent stays; null clears what can be empty."""
 
     name: Annotated[str, BeforeValidator(check_new_name)] = ""
@@ -87,7 +87,7 @@ class PatchFields(_Fields):
     metadata: Annotated[dict[str, Any], BeforeValidator(check_metadata)] = Field(default_factory=dict)
 
 
-class BatchUpdate(_Fields):
+class BatchUpdate(Fields):
     """What PATCH /v1/media/batch does to each image."""
 
     tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
@@ -96,21 +96,21 @@ class BatchUpdate(_Fields):
     public: Annotated[bool, BeforeValidator(check_public)] = True
 
 
-class BatchUpdateFields(_Fields):
+class BatchUpdateFields(Fields):
     """The body of PATCH /v1/media/batch."""
 
     ids: Annotated[tuple[str, ...], BeforeValidator(check_ids)]
     update: BatchUpdate
 
 
-class BatchDeleteFields(_Fields):
+class BatchDeleteFields(Fields):
     """The body or query of DELETE /v1/media/batch: images by id, or all of a namespace."""
 
     ids: Annotated[tuple[str, ...] | None, _optional(check_ids)] = None
     namespace: Annotated[str | None, _optional(check_namespace)] = None
 
 
-class ListFields(_Fields):
+class ListFields(Fields):
     """The query of GET /v1/media."""
 
     namespace: Annotated[str | None, _optional(check_namespace)] = None

@@ -83,5 +83,7 @@ class Runtime:
     """Variants that are to be made again with more care, by name."""
     rate_windows: RateWindows
     in_flight: SingleFlight
+    is_dev: bool = False
+    """Whether this is dev mode: links act when they are fetched, and answers carry them."""
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(LARGE_BODIES_BYTES))
     """What bodies that are read into memory may take together, beyond the beginning that each may have."""

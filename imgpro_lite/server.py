@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import ipaddress
 import logging
 import signal
 import socket
@@ -16,6 +15,7 @@ import uvicorn
 from imgpro_lite.app import create_app
 from imgpro_lite.connections.census import open_census
 from imgpro_lite.connections.protocol import Connection, Door
+from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
 
@@ -67,9 +67,11 @@ def with_real_port(settings: Settings, port: int) -> Settings:
     return settings.model_copy(update={"server": settings.server.model_copy(update={"port": port})})
 
 
-async def serve(settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
+async def serve(
+    settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None], dev: DevMode | None = None
+) -> None:
     """Answer requests until SIGTERM or SIGINT, then let those in flight finish. Raises OperatorError at the start."""
-    app = create_app(settings)
+    app = create_app(settings, dev=dev)
     door = Door(open_census(settings.server), settings.server.header_seconds, settings.server.reading_seconds)
     config = uvicorn.Config(
         app,
@@ -119,16 +121,10 @@ class _Server(uvicorn.Server):
                 cast("Connection", connection).end_if_overdue(loop.time())
 
 
-def run(settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None]) -> None:
+def run(
+    settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None], dev: DevMode | None = None
+) -> None:
     """`serve` on the fastest event loop that there is."""
     loop_factory = uvicorn.Config(app="", loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve(settings, sockets, on_ready))
-
-
-def is_loopback(host: str) -> bool:
-    """Whether an address can be reached from this machine only."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+        runner.run(serve(settings, sockets, on_ready, dev))

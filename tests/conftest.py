@@ -15,6 +15,7 @@ from starlette.testclient import TestClient
 import imgpro_lite
 from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
+from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.settings import Settings
 
@@ -90,6 +91,11 @@ class Api:
         return self.client.get(src.removeprefix("http://localhost:4647"), **options)
 
 
+def base_url(dev: DevMode | None) -> str:
+    """Where clients of the tests ask. Any name will do but in dev mode, which answers to those of this machine only."""
+    return "http://localhost:4647" if dev else "http://testserver"
+
+
 ApiFactory = Callable[..., Api]
 
 
@@ -104,7 +110,9 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
     with `crashed` as after a kill -9."""
     with ExitStack() as stack:
 
-        def start_server(*, crashed: bool = False, internet: Internet | None = None, **sections: Any) -> Api:
+        def start_server(
+            *, crashed: bool = False, internet: Internet | None = None, dev: DevMode | None = None, **sections: Any
+        ) -> Api:
             stack.close()
             if crashed:
                 (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
@@ -114,8 +122,8 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
             settings = Settings.model_validate(
                 {"data_dir": tmp_path / "data", "imaging": imaging, "storage": storage, **sections}
             )
-            app = create_app(settings, clock, internet)
-            client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
+            app = create_app(settings, clock, internet, dev)
+            client = stack.enter_context(TestClient(app, base_url(dev), raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)
 
         yield start_server

@@ -5,10 +5,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import Api, FakeClock
+from conftest import Api, FakeClock, base_url
 from starlette.testclient import TestClient
 
 from imgpro_lite.app import create_app
+from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.fetching.internet import Internet
 from imgpro_lite.settings import Settings
 
@@ -29,6 +30,7 @@ def serve(
     limits: dict[str, int] | None = None,
     storage: dict[str, int] | None = None,
     internet: Internet | None = None,
+    dev: DevMode | None = None,
     **sections: Any,
 ) -> Iterator[Api]:
     """A running server without rate limits."""
@@ -42,5 +44,5 @@ def serve(
         }
     )
     clock = FakeClock()
-    with TestClient(create_app(settings, clock, internet), raise_server_exceptions=False) as client:
+    with TestClient(create_app(settings, clock, internet, dev), base_url(dev), raise_server_exceptions=False) as client:
         yield Api(client, clock, data_dir)

@@ -40,6 +40,7 @@ LAYERS: dict[str, set[str]] = {
     "runtime": {"runtime"},
     "services": {"services"},
     "web": {"web"},
+    "dev": {"dev"},
     "app": {"app", "connections", "server"},
     "top": {"__main__", "cli", "config", "config_problems", "settings_docs"},
 }
@@ -55,6 +56,7 @@ BANNED = {
     "runtime": _FRAMEWORKS | _PIXELS,
     "services": _FRAMEWORKS | _PIXELS,
     "web": {"aiosqlite", "sqlite3"} | _PIXELS,
+    "dev": {"aiosqlite", "sqlite3"} | _PIXELS,
     "app": {"aiosqlite", "sqlite3"} | _PIXELS,
     "top": _PIXELS,
     "mail": {"aiosqlite", "sqlite3"} | _FRAMEWORKS - {"jinja2"} | _PIXELS,

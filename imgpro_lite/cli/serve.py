@@ -1,5 +1,7 @@
 """`imgpro-lite serve`."""
 
+import json
+import os
 from pathlib import Path
 
 import rich_click as click
@@ -7,21 +9,76 @@ import rich_click as click
 from imgpro_lite import __version__, logs, server
 from imgpro_lite.cli.options import configuration_options, load
 from imgpro_lite.config import Configuration
+from imgpro_lite.dev.mode import DevMode, enter_dev_mode, is_loopback
+from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
+
+_BANNER_COLUMNS = 72
 
 
 @click.command()
 @configuration_options
 @click.option("--host", help="Address to listen on.")
 @click.option("--port", type=int, help="TCP port; 0 lets the system choose one.")
-def serve(config_path: Path | None, data_dir: Path | None, host: str | None, port: int | None) -> None:
+@click.option("--dev", is_flag=True, help="Dev mode: time, mail, plans and faults can be turned. For tests only.")
+@click.option("--dev-host", metavar="NAME", help="A host name under which dev mode may also be called.")
+@click.option("--print-json", is_flag=True, help="Print one line of JSON when the server listens, and nothing else.")
+def serve(
+    config_path: Path | None,
+    data_dir: Path | None,
+    host: str | None,
+    port: int | None,
+    dev: bool,
+    dev_host: str | None,
+    print_json: bool,
+) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
+    if dev_host and not dev:
+        raise OperatorError("--dev-host is for dev mode: give --dev too.")
     configuration = load(config_path, {"data_dir": data_dir, "server.host": host, "server.port": port})
-    settings = configuration.settings
+    settings, mode = enter_dev_mode(configuration.settings, dev_host) if dev else (configuration.settings, None)
     logs.configure(settings.log)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
-    server.run(settings, sockets, on_ready=lambda: click.echo(_greeting(settings, _sources(configuration))))
+
+    def greet() -> None:
+        if print_json:
+            click.echo(json.dumps(_facts(settings, mode)))
+        else:
+            click.echo(_banner(settings, mode) + _greeting(settings, _sources(configuration)))
+
+    server.run(settings, sockets, on_ready=greet, dev=mode)
+
+
+def _facts(settings: Settings, mode: DevMode | None) -> dict[str, str | int | None]:
+    """What a program needs that has started the server."""
+    facts: dict[str, str | int | None] = {
+        "url": settings.public_url,
+        "api_url": settings.api_url,
+        "port": settings.server.port,
+        "pid": os.getpid(),
+        "data_dir": str(settings.data_dir.absolute()),
+        "version": __version__,
+    }
+    if mode:
+        facts |= {"control_url": f"{settings.public_url}/_dev", "token": mode.token}
+    return facts
+
+
+def _banner(settings: Settings, mode: DevMode | None) -> str:
+    """What nobody can overlook who has started dev mode by mistake."""
+    if mode is None:
+        return ""
+    rule = "=" * _BANNER_COLUMNS
+    lines = [
+        rule,
+        "  DEV MODE: for tests. Everybody who reaches this server can change its",
+        "  time, plans and mail, and empty it. Never use it for images you need.",
+        f"  Control plane: {settings.public_url}/_dev",
+        *([f"  Its token:     {mode.token}"] if mode.token else []),
+        rule,
+    ]
+    return "\n".join([*lines, "", ""])
 
 
 def _sources(configuration: Configuration) -> str:
@@ -43,7 +100,7 @@ def _greeting(settings: Settings, sources: str) -> str:
         "Upload a first image:",
         f"  curl -F file=@photo.jpg {settings.api_url}/v1/upload",
     ]
-    if not server.is_loopback(settings.server.host) and not settings.server.public_url:
+    if not is_loopback(settings.server.host) and not settings.server.public_url:
         lines += [
             "",
             f"The links that this server gives out begin with {where}, which others cannot open.",

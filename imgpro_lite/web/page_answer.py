@@ -53,7 +53,7 @@ class StaticFile:
 class Pages:
     """What pages are made of: templates, static files, and what all of them show. Made once, when the server starts."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, is_dev: bool = False) -> None:
         loader = PackageLoader("imgpro_lite.web", "templates")
         self._environment = Environment(
             loader=loader,
@@ -82,6 +82,7 @@ class Pages:
             src_url=settings.src_url,
             src_base=self.src_base,
             upload=upload_facts(settings),
+            is_dev=is_dev,
             site_name=public_url.netloc + public_url.path,
             contact=settings.server.contact,
             link_days=LINK_SECONDS // SECONDS_PER_DAY,

@@ -21,9 +21,10 @@ GONE = 410
 
 
 async def show_verification(request: Request) -> PageAnswer:
-    """GET /verify"""
-    token = link_token(request)
-    return _verification_page(request, token, await verification.get_verification(runtime(request), token))
+    """GET /verify. It acts in dev mode only, where no scanner of mail comes by (decision 8)."""
+    rt, token = runtime(request), link_token(request)
+    asked = await (verification.confirm if rt.is_dev else verification.get_verification)(rt, token)
+    return _verification_page(request, token, asked)
 
 
 async def answer_verification(request: Request) -> PageAnswer:

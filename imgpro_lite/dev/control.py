@@ -1,0 +1,22 @@
+"""What the control plane turns, and how its handlers find it."""
+
+from dataclasses import dataclass
+
+from starlette.requests import Request
+
+from imgpro_lite.clock import MovableClock
+from imgpro_lite.dev.mode import DevMode
+
+
+@dataclass(frozen=True)
+class Control:
+    """Everything that is there in dev mode only."""
+
+    mode: DevMode
+    clock: MovableClock
+
+
+def control(request: Request) -> Control:
+    """The server's control plane, as app.py put it there."""
+    found: Control = request.app.state.control
+    return found

@@ -1,0 +1,96 @@
+"""Who may speak to a server in dev mode: programs of this machine, and nobody's web page."""
+
+import base64
+import binascii
+import hmac
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from imgpro_lite.dev.mode import DevMode
+from imgpro_lite.errors import Forbidden, ImgProError, Unauthorized
+from imgpro_lite.web.responses import render_error
+
+CONTROL_PREFIX = "/_dev"
+
+# What reverse proxies and tunnels add. Any of them means that the request may be a stranger's.
+FORWARDING_HEADERS = (
+    "forwarded",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-forwarded-port",
+    "x-forwarded-server",
+    "x-real-ip",
+    "x-client-ip",
+    "x-original-host",
+    "true-client-ip",
+    "cf-connecting-ip",
+    "fly-client-ip",
+)
+SAME_SITE = frozenset({"same-origin", "none"})  # Sec-Fetch-Site: our own pages, and the person's own doing
+
+
+class Guard:
+    """Refuses what cannot come from a program or a person at this machine.
+
+    A name that only resolves to this machine (DNS rebinding) is another Host; a page of another site has an Origin or a
+    Sec-Fetch-Site that says so. The API itself stays open to pages of any origin, as the hosted one is (decision 49).
+    """
+
+    def __init__(self, app: ASGIApp, mode: DevMode) -> None:
+        self._app = app
+        self._mode = mode
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            try:
+                self._check(scope["path"], Headers(scope=scope))
+            except ImgProError as refusal:
+                await (await render_error(Request(scope), refusal))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+    def _check(self, path: str, headers: Headers) -> None:
+        forwarded = next((name for name in FORWARDING_HEADERS if name in headers), None)
+        if forwarded is not None:
+            raise Forbidden(
+                f"This server runs in dev mode, which takes no request that came through a proxy ({forwarded})."
+            )
+        if _host_name(headers.get("host", "")) not in self._mode.host_names:
+            names = ", ".join(sorted(self._mode.host_names))
+            raise Forbidden(f"This server runs in dev mode and is called {names}; --dev-host adds a name.")
+        if f"{path}/".startswith(f"{CONTROL_PREFIX}/"):
+            self._check_control(headers)
+
+    def _check_control(self, headers: Headers) -> None:
+        origin = headers.get("origin")
+        is_foreign = origin is not None and urlsplit(origin).netloc.lower() != headers.get("host", "").lower()
+        if is_foreign or headers.get("sec-fetch-site", "none") not in SAME_SITE:
+            raise Forbidden("Pages of other sites may not use the control plane of dev mode.")
+        if self._mode.token is not None and not _has_token(headers, self._mode.token):
+            refusal = Unauthorized("The control plane demands the token that the server printed when it started.")
+            refusal.headers["WWW-Authenticate"] = 'Basic realm="imgpro-lite dev mode", charset="UTF-8"'
+            raise refusal
+
+
+def _host_name(host: str) -> str:
+    """The name of a Host header, in lower case and without brackets, port or the dot of a full name."""
+    try:
+        return (urlsplit(f"//{host}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _has_token(headers: Headers, token: str) -> bool:
+    """Whether the token is there: as a bearer, or as the password that browsers ask for (RFC 7617)."""
+    scheme, _, given = headers.get("authorization", "").partition(" ")
+    if scheme.lower() == "basic":
+        try:
+            given = base64.b64decode(given, validate=True).decode().partition(":")[2]
+        except (binascii.Error, UnicodeDecodeError):
+            return False
+    return hmac.compare_digest(given.strip().encode(), token.encode())

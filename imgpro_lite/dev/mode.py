@@ -1,0 +1,73 @@
+"""Whether and how a server may run in dev mode."""
+
+import ipaddress
+import secrets
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from imgpro_lite.errors import OperatorError
+from imgpro_lite.settings import Settings
+
+LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+TOKEN_BYTES = 16  # 128 bits, which nobody guesses
+
+
+@dataclass(frozen=True)
+class DevMode:
+    """What `serve --dev` asked for."""
+
+    host_name: str | None = None
+    """The one name, beside those of this machine, under which the server may be called."""
+    token: str | None = None
+    """What the control plane demands when others than this machine can reach it."""
+
+    @property
+    def host_names(self) -> frozenset[str]:
+        """Every host name that requests may be for, in lower case and without brackets or port."""
+        return LOCAL_NAMES | ({self.host_name} if self.host_name else set())
+
+
+def enter_dev_mode(settings: Settings, host_name: str | None) -> tuple[Settings, DevMode]:
+    """The settings that dev mode runs with, and the mode. Raises OperatorError where strangers could reach it.
+
+    Mail goes to the outbox and never to real people, and an upgrade is applied unless it is paid for elsewhere.
+    """
+    mode = DevMode(host_name.lower(), secrets.token_urlsafe(TOKEN_BYTES)) if host_name else DevMode()
+    _refuse_other_addresses(settings, mode)
+    changes = {
+        "mail": settings.mail.model_copy(update={"host": ""}),
+        "upgrade": settings.upgrade.model_copy(
+            update={"mode": "apply" if settings.upgrade.mode == "ask" else settings.upgrade.mode}
+        ),
+    }
+    return settings.model_copy(update=changes), mode
+
+
+def _refuse_other_addresses(settings: Settings, mode: DevMode) -> None:
+    if mode.host_name is None and not is_loopback(settings.server.host):
+        raise OperatorError(
+            f"Dev mode is for this machine only, and [server] host is {settings.server.host}. Leave it out, or name "
+            "the one host that a container is called by: --dev-host NAME."
+        )
+    for name in ("public_url", "api_url", "src_url"):
+        url = getattr(settings.server, name)
+        host = (urlsplit(url).hostname or "").lower()
+        if url and host not in mode.host_names:
+            raise OperatorError(
+                f"Dev mode is for this machine only, and [server] {name} is {url}. Serve without --dev, or with a "
+                "configuration file of its own: --config."
+            )
+    if mode.host_name is not None and not _is_host_name(mode.host_name):
+        raise OperatorError("--dev-host must be one host name or address, without port, such as images.test.")
+
+
+def _is_host_name(name: str) -> bool:
+    return name.isascii() and name.replace("-", "").replace(".", "").replace("_", "").isalnum()
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address can be reached from this machine only."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,14 @@
+"""The addresses of the control plane."""
+
+from starlette.routing import BaseRoute, Route
+
+from imgpro_lite.dev import clock
+
+
+def dev_routes() -> list[BaseRoute]:
+    """What is served in dev mode only."""
+    return [
+        Route("/_dev/clock", clock.get_clock, methods=["GET"]),
+        Route("/_dev/clock", clock.set_clock, methods=["PUT"]),
+        Route("/_dev/clock/advance", clock.advance_clock, methods=["POST"]),
+    ]
