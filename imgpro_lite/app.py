@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -13,12 +14,15 @@ from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute, Route
 
+from imgpro_lite.background import Background
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock, MovableClock
+from imgpro_lite.dev import state
 from imgpro_lite.dev.control import Control
 from imgpro_lite.dev.guard import Guard
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.dev.routes import dev_routes
+from imgpro_lite.dev.traffic import TrafficGate
 from imgpro_lite.errors import ImgProError, OperatorError, StorageFull
 from imgpro_lite.fetching.fetcher import Fetcher
 from imgpro_lite.fetching.internet import Internet
@@ -158,14 +162,14 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.control = control
         used_clock = control.clock if control else clock
-        async with open_runtime(settings, used_clock, internet or Internet(), is_dev=control is not None) as runtime:
+        async with open_runtime(settings, used_clock, internet or Internet(), control) as runtime:
             app.state.runtime = runtime
             yield
 
     app = Starlette(
         routes=[*routes(), *(dev_routes() if dev else [])],
         lifespan=lifespan,
-        middleware=_middleware(settings, dev),
+        middleware=_middleware(settings, control),
         exception_handlers={
             ImgProError: render_error,
             HTTPException: render_http_exception,
@@ -180,7 +184,7 @@ def create_app(
     return app
 
 
-def _middleware(settings: Settings, dev: DevMode | None) -> list[Middleware]:
+def _middleware(settings: Settings, control: Control | None) -> list[Middleware]:
     """The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line."""
     every_request = [
         Middleware(Cors),
@@ -188,21 +192,29 @@ def _middleware(settings: Settings, dev: DevMode | None) -> list[Middleware]:
         Middleware(UnreadBody),
         Middleware(Addresses, settings=settings),
     ]
-    if dev:
-        return [*every_request, Middleware(Guard, mode=dev)]
+    if control:
+        return [
+            *every_request,
+            Middleware(Guard, mode=control.mode),
+            Middleware(TrafficGate, traffic=control.traffic),
+        ]
     # The short way for hot images. In dev mode nothing may pass the guard.
     return [Middleware(HotPath, settings=settings), *every_request]
 
 
 @contextlib.asynccontextmanager
 async def open_runtime(
-    settings: Settings, clock: Clock, internet: Internet, *, is_dev: bool = False
+    settings: Settings, clock: Clock, internet: Internet, control: Control | None = None
 ) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     if points := failpoints.armed():
         log.warning("for tests only: %s is set, at %s", failpoints.VARIABLE, ", ".join(points))
     async with contextlib.AsyncExitStack() as stack:
         data_dir = stack.enter_context(hold_data_dir(settings.data_dir))
+        if control:
+            state.enter_dev_dir(data_dir, control)
+        else:
+            state.leave_dev_dir(data_dir)
         storage = settings.storage
         blobs = BlobStore(data_dir, storage.min_free_mb * BYTES_PER_MB, storage.reserve_mb * BYTES_PER_MB)
         with operator_errors(data_dir):
@@ -255,22 +267,24 @@ async def open_runtime(
             refinements=Backlog(MAX_REFINEMENTS),
             rate_windows=rate_windows,
             in_flight=in_flight,
-            is_dev=is_dev,
+            is_dev=control is not None,
         )
         stack.push_async_callback(save_rate_windows, runtime)
-        background = [
-            keep_house_forever(runtime),
-            follow_others_forever(runtime),
-            sweep_forever(runtime),
-            deliver_forever(runtime),
-            refine_forever(runtime),
-            remove_old_orphans_forever(runtime),
-        ]
-        if blobs.may_have_orphans:
-            background.append(set_orphans_aside(runtime))
-        for work in background:
-            stack.push_async_callback(_cancel, asyncio.create_task(work))
+        if control:
+            await state.begin(runtime, control)
+        for background in (runtime.background, refining := Background()):
+            stack.push_async_callback(background.stop)
+        refining.start(partial(refine_forever, runtime))
+        _start_background(runtime)
         yield runtime
+
+
+def _start_background(rt: Runtime) -> None:
+    """Begin what writes to the library beside the requests. Refining does not: it makes files of files."""
+    works = [keep_house_forever, follow_others_forever, sweep_forever, deliver_forever, remove_old_orphans_forever]
+    if rt.blobs.may_have_orphans:
+        works.append(set_orphans_aside)
+    rt.background.start(*(partial(work, rt) for work in works))
 
 
 async def _refuse_without_files(db: Database, blobs: BlobStore) -> None:
@@ -302,14 +316,3 @@ def _own_hosts(settings: Settings) -> frozenset[str]:
     """The host names that people reach this server by."""
     urls = (settings.public_url, settings.api_url, settings.src_url)
     return frozenset((urlsplit(url).hostname or "").rstrip(".") for url in urls)
-
-
-async def _cancel(task: "asyncio.Task[None]") -> None:
-    """End background work. What it had failed with is logged, and keeps nobody else from ending."""
-    task.cancel()
-    try:
-        await task
-    except asyncio.CancelledError:
-        pass
-    except Exception:
-        log.exception("background work had failed")

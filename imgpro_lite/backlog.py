@@ -33,3 +33,8 @@ class Backlog(Generic[T]):
         if not self._items:
             self._has_items.clear()
         return item
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._items.clear()
+        self._has_items.clear()

@@ -54,7 +54,9 @@ class RateWindows:
         self._unsaved: set[tuple[str, str]] = set()
 
     def restore(self, rows: list[tuple[str, str, int, int]]) -> None:
-        """Take up (limit name, subject, end, attempts) as they were saved."""
+        """Know nothing but these, (limit name, subject, end, attempts), as they were saved."""
+        self._attempts.clear()
+        self._unsaved.clear()
         for name, subject, ends_at, attempts in rows:
             self._attempts[name, subject] = (ends_at, attempts)
 

@@ -4,6 +4,7 @@ import asyncio
 from dataclasses import dataclass, field
 from typing import Any
 
+from imgpro_lite.background import Background
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.byte_budget import ByteBudget
 from imgpro_lite.clock import Clock
@@ -85,5 +86,7 @@ class Runtime:
     in_flight: SingleFlight
     is_dev: bool = False
     """Whether this is dev mode: links act when they are fetched, and answers carry them."""
+    background: Background = field(default_factory=Background)
+    """What writes to the library beside the requests."""
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(LARGE_BODIES_BYTES))
     """What bodies that are read into memory may take together, beyond the beginning that each may have."""

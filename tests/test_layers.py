@@ -16,6 +16,7 @@ ROOT = Path(__file__).parent.parent / PACKAGE
 LAYERS: dict[str, set[str]] = {
     "floor": {
         "imgpro_lite",
+        "background",
         "backlog",
         "bodies",
         "byte_budget",

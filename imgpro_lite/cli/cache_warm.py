@@ -11,7 +11,7 @@ import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from imgpro_lite.cli.offline import open_library, require_database, settings_for_command
+from imgpro_lite.cli.offline import library_clock, open_library, require_database, settings_for_command
 from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
@@ -78,7 +78,7 @@ def warm(
     selection = Selection(email, namespace, limit)
     yield_to_others()
     with open_library(settings) as conn:
-        now = Clock().now()
+        now = library_clock(settings).now()
         warmed, interrupted = _run(
             settings, wanted, list_images(conn, selection, now), count_images(conn, selection, now)
         )

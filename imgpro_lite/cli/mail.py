@@ -8,9 +8,15 @@ from pathlib import Path
 import rich_click as click
 from rich.table import Table
 
-from imgpro_lite.cli.offline import date_text, open_library, print_table, require_database, settings_for_command
+from imgpro_lite.cli.offline import (
+    date_text,
+    library_clock,
+    open_library,
+    print_table,
+    require_database,
+    settings_for_command,
+)
 from imgpro_lite.cli.options import configuration_options
-from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.mail.addresses import mail_domain, sender_address
 from imgpro_lite.mail.composer import Composer
@@ -38,7 +44,7 @@ def test(config_path: Path | None, data_dir: Path | None, address: str) -> None:
     click.echo(f"From {message.sender} to {message.recipient}, {_way(settings)}")
     directory = settings.data_dir if settings.mail.host else make_data_dir(settings.data_dir)
     try:
-        result = asyncio.run(open_sender(settings, directory, Clock()).send(message))
+        result = asyncio.run(open_sender(settings, directory, library_clock(settings)).send(message))
     except (MailFailed, OSError) as error:
         advice = f"\n{error.advice}" if isinstance(error, MailFailed) and error.advice else ""
         raise OperatorError(f"The mail was not sent: {error}.{advice}") from error
@@ -65,7 +71,7 @@ def _test_message(settings: Settings, address: str) -> Message:
         Composer(settings.public_url, settings.server.contact).test(),
         sender=sender_address(settings.mail.from_, settings.public_url),
         recipient=recipient,
-        at=Clock().now(),
+        at=library_clock(settings).now(),
         message_id=f"{secrets.token_hex(16)}@{mail_domain(settings.public_url)}",
     )
 

@@ -10,6 +10,7 @@ from rich.table import Table
 
 from imgpro_lite.cli.offline import (
     date_text,
+    library_clock,
     open_library,
     print_table,
     require_database,
@@ -18,7 +19,6 @@ from imgpro_lite.cli.offline import (
     wait_until_noticed,
 )
 from imgpro_lite.cli.options import configuration_options
-from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services import moderation
 from imgpro_lite.services.moderation import Listed
@@ -57,7 +57,7 @@ def list_(
     require_database(settings)
     with open_library(settings) as conn:
         found = moderation.list_images(
-            conn, email=email, namespace=namespace, deleted=deleted, limit=limit, now=Clock().now()
+            conn, email=email, namespace=namespace, deleted=deleted, limit=limit, now=library_clock(settings).now()
         )
     if as_json:
         click.echo(json.dumps([_listed_json(item) for item in found], ensure_ascii=False))

@@ -15,6 +15,7 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.store.data_dir import DATABASE_NAME, FOLLOW_EVERY_SECONDS, is_running
+from imgpro_lite.store.dev_dir import clock_of
 from imgpro_lite.store.sqlite_file import Tx, open_for_command, write_transaction
 
 # Wide enough for every column when the output goes to a file or a pipe.
@@ -34,13 +35,18 @@ def require_database(settings: Settings) -> None:
 
 def open_library(settings: Settings) -> AbstractContextManager[sqlite3.Connection]:
     """A connection of the command's own. Raises OperatorError."""
-    return open_for_command(settings.data_dir / DATABASE_NAME, Clock())
+    return open_for_command(settings.data_dir / DATABASE_NAME, library_clock(settings))
+
+
+def library_clock(settings: Settings) -> Clock:
+    """The time that the server has: beside one in dev mode, its. Raises OperatorError."""
+    return clock_of(settings.data_dir)
 
 
 @contextmanager
 def transaction(settings: Settings) -> Iterator[Tx]:
     """A write transaction on a connection of the command's own. Raises OperatorError."""
-    with open_library(settings) as conn, write_transaction(conn, Clock()) as tx:
+    with open_library(settings) as conn, write_transaction(conn, library_clock(settings)) as tx:
         yield tx
 
 

@@ -9,6 +9,7 @@ from rich.table import Table
 
 from imgpro_lite.cli.offline import (
     date_text,
+    library_clock,
     open_library,
     print_table,
     require_database,
@@ -17,7 +18,6 @@ from imgpro_lite.cli.offline import (
     transaction,
 )
 from imgpro_lite.cli.options import configuration_options
-from imgpro_lite.clock import Clock
 from imgpro_lite.models import Team, TeamKind
 from imgpro_lite.plans import PlanTable, month_ends_at, month_number
 from imgpro_lite.services import teams as services
@@ -77,7 +77,7 @@ def show(config_path: Path | None, data_dir: Path | None, team: str, as_json: bo
     if as_json:
         click.echo(json.dumps(shown))
         return
-    lines = _lines(shown)
+    lines = _lines(settings, shown)
     width = max(map(len, lines)) + 2
     for label, value in lines.items():
         click.echo(f"{label + ':':<{width}}{value}")
@@ -132,9 +132,9 @@ def set_registration(config_path: Path | None, data_dir: Path | None, team: str,
         click.echo(f"The team {_name(changed)} may have new keys through the API.")
 
 
-def _lines(shown: dict[str, Any]) -> dict[str, str]:
+def _lines(settings: Settings, shown: dict[str, Any]) -> dict[str, str]:
     """A team for people: values by label."""
-    resets = date_text(month_ends_at(Clock().now()))
+    resets = date_text(month_ends_at(library_clock(settings).now()))
     lines = {
         "Team": shown["team"],
         "E-mail": shown["email"] or "(anonymous)",
@@ -190,7 +190,7 @@ def _team_json(settings: Settings, summary: TeamSummary) -> dict[str, Any]:
         "images": summary.images,
         "storage_bytes": team.storage_bytes,
         "storage_limit_bytes": None if is_anonymous else plan.storage_limit_bytes,
-        "uploads_used": team.uploads_used_in(month_number(Clock().now())),
+        "uploads_used": team.uploads_used_in(month_number(library_clock(settings).now())),
         "uploads_limit": None if is_anonymous else plan.uploads_limit,
         "keys": summary.keys,
         "registration_closed": team.registration_closed,

@@ -1,5 +1,6 @@
 """The clock of dev mode: read, set, advanced. Everything that depends on time follows (decision 50)."""
 
+import asyncio
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from imgpro_lite.errors import ValidationFailed
 from imgpro_lite.fields import check_date
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.sweeper import sweep
+from imgpro_lite.store.dev_dir import DevDir
 from imgpro_lite.web.requests import read_json_object, runtime
 from imgpro_lite.web.responses import JsonAnswer
 
@@ -60,7 +62,10 @@ async def _move(request: Request, at: int, field: str) -> JsonAnswer:
         raise ValidationFailed({field: ["must lead to a date from 1970 to the year 9000"]})
     clock = control(request).clock
     clock.set(at)
-    await follow_clock(runtime(request))
+    rt = runtime(request)
+    dev_dir = DevDir(rt.settings.data_dir.absolute())
+    await asyncio.to_thread(dev_dir.write_offset_seconds, clock.offset_seconds)
+    await follow_clock(rt)
     return JsonAnswer(describe(clock))
 
 

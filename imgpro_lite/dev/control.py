@@ -1,11 +1,12 @@
 """What the control plane turns, and how its handlers find it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from imgpro_lite.clock import MovableClock
 from imgpro_lite.dev.mode import DevMode
+from imgpro_lite.dev.traffic import Traffic
 
 
 @dataclass(frozen=True)
@@ -14,6 +15,7 @@ class Control:
 
     mode: DevMode
     clock: MovableClock
+    traffic: Traffic = field(default_factory=Traffic)
 
 
 def control(request: Request) -> Control:

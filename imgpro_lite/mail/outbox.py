@@ -44,6 +44,10 @@ class Outbox:
         """Remove what is older than its links are good for, and the oldest of too many. Raises OSError."""
         await asyncio.to_thread(self._remove_old)
 
+    def forget_names(self) -> None:
+        """Look at the directory anew, because others have changed what is in it."""
+        self._names = None
+
     def _write(self, message: Message) -> str:
         self._directory.mkdir(mode=0o700, exist_ok=True)
         names = self._listed()

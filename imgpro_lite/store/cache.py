@@ -203,6 +203,10 @@ class VariantCache:
         if len(self._failures) > MAX_FAILURES:
             self._failures.popitem(last=False)
 
+    def forget_failures(self) -> None:
+        """Let everything be tried again."""
+        self._failures.clear()
+
     def is_known_failure(self, name: str, now: int) -> bool:
         """Whether a variant could not be made a short while ago."""
         # One that lies further ahead was noted before the clock was set back.

@@ -114,6 +114,16 @@ class Database:
                 raise
         return await self.write(function, *args, **kwargs)
 
+    async def run_alone(
+        self, function: Callable[Concatenate[sqlite3.Connection, P], T], *args: P.args, **kwargs: P.kwargs
+    ) -> T:
+        """Run function(connection, …) between two write transactions, for what is more than one. It runs to its end,
+        also when the caller is cancelled."""
+        try:
+            return await self._writer.run(function, *args, **kwargs)
+        finally:
+            self._written_at = time.monotonic()
+
     async def read(
         self,
         function: Callable[Concatenate[sqlite3.Connection, P], T],

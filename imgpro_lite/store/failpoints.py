@@ -53,6 +53,12 @@ POINTS = (
     "outbox.written",
     "outbox.renamed",
     "mail.sent",  # still queued
+    # In dev mode: a snapshot, and going back to one.
+    "snapshot.copied",  # the database
+    "snapshot.written",  # all of it, under another name
+    "restore.begun",  # its files are there
+    "restore.replaced",  # the database
+    "restore.purged",  # what it does not know
 )
 
 

@@ -1,0 +1,151 @@
+"""The library as a whole: reset, set down and put back, while nothing else happens."""
+
+import asyncio
+import contextlib
+import logging
+from collections.abc import AsyncIterator
+from datetime import timedelta
+from pathlib import Path
+
+from imgpro_lite.dev.control import Control
+from imgpro_lite.errors import ImgProError, OperatorError
+from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.snapshots import make_empty_snapshot, restore_snapshot, take_snapshot
+from imgpro_lite.store.data_dir import DATABASE_NAME, operator_errors
+from imgpro_lite.store.dev_dir import DevDir
+from imgpro_lite.store.snapshot_files import Snapshot, find_snapshot, remove_snapshot, remove_unfinished
+
+log = logging.getLogger("imgpro_lite.dev")
+
+EMPTY_NAME = "empty"
+SEEDED_NAME = "seeded"
+# What is kept of an upload is written within milliseconds of its answer, of the largest pictures within two seconds.
+PREPARING_SECONDS = 5
+
+
+class Conflict(ImgProError):
+    """It cannot be done with this library."""
+
+    code = "conflict"
+    status = 409
+
+
+def enter_dev_dir(data_dir: Path, control: Control) -> None:
+    """Take up what an earlier run in dev mode has left: above all its time. Raises OperatorError."""
+    dev_dir = DevDir(data_dir)
+    with operator_errors(data_dir):
+        dev_dir.prepare()
+        if not (data_dir / DATABASE_NAME).exists():
+            dev_dir.allow_reset()
+        remove_unfinished(dev_dir.snapshots)
+        remove_unfinished(dev_dir.baselines)
+        control.clock.offset_seconds = dev_dir.read_offset_seconds()
+
+
+def leave_dev_dir(data_dir: Path) -> None:
+    """For a server without dev mode: the library is a real one from now on, in real time. Raises OperatorError."""
+    dev_dir = DevDir(data_dir)
+    with operator_errors(data_dir):
+        if restoring := dev_dir.find_restoring():
+            raise OperatorError(
+                f"A process died while it restored the snapshot {restoring.folder.name} in {data_dir}. Start the "
+                "server once with --dev, which finishes that."
+            )
+        if dev_dir.may_be_reset:
+            log.warning("The library was begun in dev mode. This server has none, so no reset will remove it any more.")
+        if offset_seconds := dev_dir.leave():
+            log.warning("The time of dev mode, %s from now, is given up for the real one.", _text(offset_seconds))
+
+
+async def begin(rt: Runtime, control: Control) -> None:
+    """Finish what a crash has cut short, and have an empty library to go back to. Raises OperatorError."""
+    dev_dir = dev_dir_of(rt)
+    with operator_errors(rt.settings.data_dir):
+        if restoring := dev_dir.find_restoring():
+            snapshot = find_snapshot(restoring.folder)
+            if snapshot is None:
+                raise OperatorError(
+                    f"A process died while it restored the snapshot {restoring.folder.name}, and that is gone. Delete "
+                    f"the data directory {rt.settings.data_dir.absolute()}."
+                )
+            log.warning("A process died while it restored the snapshot %s: it is restored now.", snapshot.name)
+            await restore_snapshot(rt, snapshot, restoring.offset_seconds, after_crash=True)
+            control.clock.offset_seconds = restoring.offset_seconds
+        if find_snapshot(dev_dir.baselines / SEEDED_NAME):  # of an earlier run
+            await asyncio.to_thread(remove_snapshot, dev_dir.baselines / SEEDED_NAME)
+        await asyncio.to_thread(make_empty_snapshot, rt, dev_dir.baselines / EMPTY_NAME)
+
+
+def dev_dir_of(rt: Runtime) -> DevDir:
+    """Dev mode's folder of a running server."""
+    return DevDir(rt.settings.data_dir.absolute())
+
+
+@contextlib.asynccontextmanager
+async def alone(rt: Runtime, control: Control) -> AsyncIterator[None]:
+    """Inside of a request: nothing else writes to the library. Raises Overloaded when other requests do not end."""
+    async with control.traffic.held():
+        await rt.background.pause()
+        try:
+            await _wait_for_intermediates(rt)
+            yield
+        finally:
+            rt.background.resume()
+
+
+async def _wait_for_intermediates(rt: Runtime) -> None:
+    """Return when nothing is made of an upload any more, so that nothing is left of one that is then forgotten."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(PREPARING_SECONDS):
+            for is_kept in list(rt.maker.preparing.values()):
+                await is_kept.wait()
+
+
+async def take(rt: Runtime, control: Control, folder: Path) -> Snapshot:
+    """Set everything down as it is now, in the place of an earlier snapshot of that name."""
+    async with alone(rt, control):
+        await take_snapshot(rt, folder, control.clock.offset_seconds)
+    snapshot = find_snapshot(folder)
+    assert snapshot is not None
+    return snapshot
+
+
+async def restore(rt: Runtime, control: Control, snapshot: Snapshot, *, with_clock: bool = True) -> None:
+    """Have everything be as it was. Raises Conflict for a snapshot of a newer version."""
+    async with alone(rt, control):
+        offset_seconds = snapshot.about.offset_seconds if with_clock else control.clock.offset_seconds
+        try:
+            await restore_snapshot(rt, snapshot, offset_seconds)
+        except OperatorError as error:
+            raise Conflict(f"The snapshot {snapshot.name} cannot be restored: {error}") from error
+        control.clock.offset_seconds = offset_seconds
+        await rt.db.checkpoint()  # resets that follow each other quickly leave no time for it in the background
+
+
+async def take_baseline(rt: Runtime, control: Control) -> None:
+    """From now on a reset leads to what there is now."""
+    await take(rt, control, dev_dir_of(rt).baselines / SEEDED_NAME)
+
+
+async def reset(rt: Runtime, control: Control, *, seed: bool) -> Snapshot:
+    """Have everything be as at the start: with the seed, if there is one and it is wanted, else empty.
+
+    Raises Conflict where that would remove a library that was not begun in dev mode.
+    """
+    dev_dir = dev_dir_of(rt)
+    if not dev_dir.may_be_reset:
+        raise Conflict(
+            f"The library in {rt.settings.data_dir.absolute()} was not begun in dev mode, so a reset does not remove "
+            "it. Use another --data-dir for tests, or restore a snapshot. If nothing in it is needed, make the empty "
+            f"file {dev_dir.mark}."
+        )
+    empty, seeded = find_snapshot(dev_dir.baselines / EMPTY_NAME), find_snapshot(dev_dir.baselines / SEEDED_NAME)
+    baseline = (seeded if seed else None) or empty
+    if baseline is None:
+        raise Conflict("The empty library to go back to is gone. Restart the server.")
+    await restore(rt, control, baseline)
+    return baseline
+
+
+def _text(offset_seconds: int) -> str:
+    return f"{timedelta(seconds=abs(offset_seconds))} {'ahead' if offset_seconds > 0 else 'back'}"
