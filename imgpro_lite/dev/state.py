@@ -11,6 +11,7 @@ from imgpro_lite.dev.control import Control
 from imgpro_lite.errors import ImgProError, OperatorError
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.snapshots import make_empty_snapshot, restore_snapshot, take_snapshot
+from imgpro_lite.services.sweeper import sweep
 from imgpro_lite.store.data_dir import DATABASE_NAME, operator_errors
 from imgpro_lite.store.dev_dir import DevDir
 from imgpro_lite.store.snapshot_files import Snapshot, find_snapshot, remove_snapshot, remove_unfinished
@@ -35,7 +36,7 @@ def enter_dev_dir(data_dir: Path, control: Control) -> None:
     dev_dir = DevDir(data_dir)
     with operator_errors(data_dir):
         dev_dir.prepare()
-        if not (data_dir / DATABASE_NAME).exists():
+        if not any((data_dir / name).exists() for name in (DATABASE_NAME, "blobs")):
             dev_dir.allow_reset()
         remove_unfinished(dev_dir.snapshots)
         remove_unfinished(dev_dir.baselines)
@@ -119,6 +120,8 @@ async def restore(rt: Runtime, control: Control, snapshot: Snapshot, *, with_clo
         except OperatorError as error:
             raise Conflict(f"The snapshot {snapshot.name} cannot be restored: {error}") from error
         control.clock.offset_seconds = offset_seconds
+        if not with_clock:  # what was still to come may be due
+            await sweep(rt)
         await rt.db.checkpoint()  # resets that follow each other quickly leave no time for it in the background
 
 

@@ -58,8 +58,8 @@ class Traffic:
         except TimeoutError:
             raise Overloaded(
                 RETRY_AFTER_SECONDS,
-                f"Nothing was changed: {self._in_flight} other requests have not ended within {WAIT_SECONDS} seconds, "
-                "such as uploads, imports or downloads. Let them end, or close their connections.",
+                f"Nothing was changed: {self._in_flight} of the other requests did not end within {WAIT_SECONDS} "
+                "seconds. Let uploads, imports and downloads end first, or close their connections.",
             ) from None
 
     def _enter(self) -> None:

@@ -36,12 +36,14 @@ def replace_database(conn: sqlite3.Connection, source: Path, clock: Clock) -> No
     A copy of an earlier version is brought up to this one. Raises OperatorError for one of a later version, Overloaded
     when another process holds the database.
     """
+    version = conn.execute("PRAGMA user_version").fetchone()
     with contextlib.closing(connect_unwritable(source)) as copy:
         # Nobody waits for a disk: a power cut may lose it, and then all of it, as the log has checksums.
         conn.execute("PRAGMA synchronous = OFF")
         try:
             copy.backup(conn, progress=_give_up_after(BUSY_TIMEOUT_MS / 1000))
-            migrate(conn, clock)
+            if conn.execute("PRAGMA user_version").fetchone() != version:
+                migrate(conn, clock)
         finally:
             conn.execute("PRAGMA synchronous = FULL")
 
