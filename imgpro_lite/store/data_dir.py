@@ -5,6 +5,7 @@ blobs/        the originals, by SHA-256
 cache/        variants; may be emptied at any time
 intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
 outbox/       mail, where no mail server is set
+dev/          what dev mode keeps: dev_dir.py
 reserve       nothing but room, for deleting when the disk is full
 tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended

@@ -10,6 +10,7 @@ from benchmarks import (
     big_uploads,
     bombs,
     cold_page,
+    dev_state,
     encoders,
     first_view,
     further_views,
@@ -42,6 +43,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "sweep": sweep.run,
     "svg-refusals": svg_refusals.run,
     "bombs": bombs.run,
+    "dev": dev_state.run,
 }
 
 

@@ -138,9 +138,10 @@ def imgpro(
     environ: Mapping[str, str] | None = None,
     prefix: Sequence[str] = (),
     log: Path | None = None,
+    arguments: Sequence[str] = (),
 ) -> Iterator[Server]:
     """`imgpro-lite serve` on a free port, without rate limits for anonymous callers. `prefix` is a command that runs
-    it, such as taskset; `log` takes what it logs."""
+    it, such as taskset; `log` takes what it logs; `arguments` are more of them."""
     complete = _own_environ() | {
         "IMGPRO_LIMITS_ANONYMOUS_UPLOADS_PER_HOUR": "0",
         "IMGPRO_LIMITS_ANONYMOUS_UPLOADS_PER_DAY": "0",
@@ -150,6 +151,7 @@ def imgpro(
     port = free_port()
     started_at = time.perf_counter()
     command = [sys.executable, "-m", "imgpro_lite", "serve", "--port", str(port), "--data-dir", str(data_dir)]
+    command += arguments
     with process([*prefix, *command], complete, log) as running:
         url = f"http://localhost:{port}"
         _wait_until_ready(f"{url}/healthz", running)
