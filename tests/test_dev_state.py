@@ -306,7 +306,7 @@ def test_a_snapshot_of_a_newer_version_is_refused(dev: Api) -> None:
     with contextlib.closing(sqlite3.connect(dev.data_dir / "dev" / "snapshots" / "a" / "imgpro.db")) as conn:
         conn.execute("PRAGMA user_version = 1000")
     answer = dev.client.post("/_dev/snapshots/a/restore")
-    assert answer.status_code == 409
+    assert answer.status_code == 422
     assert "newer" in answer.json()["message"]
     assert dev.fetch(image["src"]).content == picture(1)
     assert check(dev.data_dir) == []
@@ -359,7 +359,7 @@ def test_a_library_of_another_server_is_not_reset(start: ApiFactory) -> None:
     dev = start(dev=DevMode())
     upload(dev, key, 1)
     answer = dev.client.post("/_dev/reset")
-    assert answer.status_code == 409
+    assert answer.status_code == 403
     assert "may-be-reset" in answer.json()["message"]
     put(dev)
     upload(dev, key, 2)
@@ -397,7 +397,7 @@ def test_time_and_snapshots_outlive_a_restart(start: ApiFactory, caplog: pytest.
     assert real.client.get("/v1/usage", headers=real.new_key()).status_code == 200
     dev = start(dev=DevMode())
     assert dev.client.get("/_dev/clock").json()["offset_seconds"] == 0
-    assert dev.client.post("/_dev/reset").status_code == 409
+    assert dev.client.post("/_dev/reset").status_code == 403
     assert dev.client.get("/_dev/snapshots").json()["snapshots"]
 
 

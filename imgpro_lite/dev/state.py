@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from imgpro_lite.dev.control import Control
-from imgpro_lite.errors import ImgProError, OperatorError
+from imgpro_lite.errors import Forbidden, InternalError, OperatorError, ValidationFailed
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.snapshots import make_empty_snapshot, restore_snapshot, take_snapshot
 from imgpro_lite.services.sweeper import sweep
@@ -22,13 +22,6 @@ EMPTY_NAME = "empty"
 SEEDED_NAME = "seeded"
 # What is kept of an upload is written within milliseconds of its answer, of the largest pictures within two seconds.
 PREPARING_SECONDS = 5
-
-
-class Conflict(ImgProError):
-    """It cannot be done with this library."""
-
-    code = "conflict"
-    status = 409
 
 
 def enter_dev_dir(data_dir: Path, control: Control) -> None:
@@ -112,13 +105,13 @@ async def take(rt: Runtime, control: Control, folder: Path) -> Snapshot:
 
 
 async def restore(rt: Runtime, control: Control, snapshot: Snapshot, *, with_clock: bool = True) -> None:
-    """Have everything be as it was. Raises Conflict for a snapshot of a newer version."""
+    """Have everything be as it was. Raises ValidationFailed for a snapshot of a newer version."""
     async with alone(rt, control):
         offset_seconds = snapshot.about.offset_seconds if with_clock else control.clock.offset_seconds
         try:
             await restore_snapshot(rt, snapshot, offset_seconds)
         except OperatorError as error:
-            raise Conflict(f"The snapshot {snapshot.name} cannot be restored: {error}") from error
+            raise ValidationFailed({"name": [f"is of a snapshot that cannot be restored: {error}"]}) from error
         control.clock.offset_seconds = offset_seconds
         if not with_clock:  # what was still to come may be due
             await sweep(rt)
@@ -133,11 +126,11 @@ async def take_baseline(rt: Runtime, control: Control) -> None:
 async def reset(rt: Runtime, control: Control, *, seed: bool) -> Snapshot:
     """Have everything be as at the start: with the seed, if there is one and it is wanted, else empty.
 
-    Raises Conflict where that would remove a library that was not begun in dev mode.
+    Raises Forbidden where that would remove a library that was not begun in dev mode.
     """
     dev_dir = dev_dir_of(rt)
     if not dev_dir.may_be_reset:
-        raise Conflict(
+        raise Forbidden(
             f"The library in {rt.settings.data_dir.absolute()} was not begun in dev mode, so a reset does not remove "
             "it. Use another --data-dir for tests, or restore a snapshot. If nothing in it is needed, make the empty "
             f"file {dev_dir.mark}."
@@ -145,7 +138,8 @@ async def reset(rt: Runtime, control: Control, *, seed: bool) -> Snapshot:
     empty, seeded = find_snapshot(dev_dir.baselines / EMPTY_NAME), find_snapshot(dev_dir.baselines / SEEDED_NAME)
     baseline = (seeded if seed else None) or empty
     if baseline is None:
-        raise Conflict("The empty library to go back to is gone. Restart the server.")
+        log.error("%s is gone; a restart makes it anew", dev_dir.baselines / EMPTY_NAME)
+        raise InternalError
     await restore(rt, control, baseline)
     return baseline
 
