@@ -3,12 +3,12 @@
 import asyncio
 import contextlib
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from datetime import timedelta
 from pathlib import Path
 
 from imgpro_lite.dev.control import Control
-from imgpro_lite.errors import Forbidden, InternalError, OperatorError, ValidationFailed
+from imgpro_lite.errors import Forbidden, InternalError, OperatorError, Overloaded, StorageFull, ValidationFailed
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.snapshots import make_empty_snapshot, restore_snapshot, take_snapshot
 from imgpro_lite.services.sweeper import sweep
@@ -34,6 +34,12 @@ def enter_dev_dir(data_dir: Path, control: Control) -> None:
         remove_unfinished(dev_dir.snapshots)
         remove_unfinished(dev_dir.baselines)
         control.clock.offset_seconds = dev_dir.read_offset_seconds()
+        restoring = dev_dir.find_restoring()
+    if restoring and not find_snapshot(restoring.folder):
+        raise OperatorError(
+            f"A process died while it restored the snapshot {restoring.folder.name}, and that is gone. Delete the data "
+            f"directory {data_dir}."
+        )
 
 
 def leave_dev_dir(data_dir: Path) -> None:
@@ -48,26 +54,35 @@ def leave_dev_dir(data_dir: Path) -> None:
         if dev_dir.may_be_reset:
             log.warning("The library was begun in dev mode. This server has none, so no reset will remove it any more.")
         if offset_seconds := dev_dir.leave():
-            log.warning("The time of dev mode, %s from now, is given up for the real one.", _text(offset_seconds))
+            log.warning("The clock of dev mode was %s. This server has the real time.", _text(offset_seconds))
 
 
 async def begin(rt: Runtime, control: Control) -> None:
     """Finish what a crash has cut short, and have an empty library to go back to. Raises OperatorError."""
     dev_dir = dev_dir_of(rt)
-    with operator_errors(rt.settings.data_dir):
+    with operator_errors(rt.settings.data_dir), _refusals_in_words(rt.settings.data_dir):
         if restoring := dev_dir.find_restoring():
             snapshot = find_snapshot(restoring.folder)
-            if snapshot is None:
-                raise OperatorError(
-                    f"A process died while it restored the snapshot {restoring.folder.name}, and that is gone. Delete "
-                    f"the data directory {rt.settings.data_dir.absolute()}."
-                )
+            assert snapshot is not None  # enter_dev_dir has looked
             log.warning("A process died while it restored the snapshot %s: it is restored now.", snapshot.name)
             await restore_snapshot(rt, snapshot, restoring.offset_seconds, after_crash=True)
             control.clock.offset_seconds = restoring.offset_seconds
         if find_snapshot(dev_dir.baselines / SEEDED_NAME):  # of an earlier run
             await asyncio.to_thread(remove_snapshot, dev_dir.baselines / SEEDED_NAME)
         await asyncio.to_thread(make_empty_snapshot, rt, dev_dir.baselines / EMPTY_NAME)
+
+
+@contextlib.contextmanager
+def _refusals_in_words(data_dir: Path) -> Iterator[None]:
+    """Tell the operator what a request would be told."""
+    try:
+        yield
+    except StorageFull as error:
+        raise OperatorError(f"The disk of {data_dir} is full; make room first.") from error
+    except Overloaded as error:
+        raise OperatorError(
+            f"The database in {data_dir} is held by another program. Try again when it has ended."
+        ) from error
 
 
 def dev_dir_of(rt: Runtime) -> DevDir:
@@ -145,4 +160,4 @@ async def reset(rt: Runtime, control: Control, *, seed: bool) -> Snapshot:
 
 
 def _text(offset_seconds: int) -> str:
-    return f"{timedelta(seconds=abs(offset_seconds))} {'ahead' if offset_seconds > 0 else 'back'}"
+    return f"{timedelta(seconds=abs(offset_seconds))} {'ahead' if offset_seconds > 0 else 'behind'}"
