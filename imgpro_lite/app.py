@@ -16,6 +16,7 @@ from starlette.routing import BaseRoute, Route
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock, MovableClock
 from imgpro_lite.dev.control import Control
+from imgpro_lite.dev.fault_injection import FaultInjection
 from imgpro_lite.dev.guard import Guard
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.dev.routes import dev_routes
@@ -189,7 +190,7 @@ def _middleware(settings: Settings, dev: DevMode | None) -> list[Middleware]:
         Middleware(Addresses, settings=settings),
     ]
     if dev:
-        return [*every_request, Middleware(Guard, mode=dev)]
+        return [*every_request, Middleware(Guard, mode=dev), Middleware(FaultInjection)]
     # The short way for hot images. In dev mode nothing may pass the guard.
     return [Middleware(HotPath, settings=settings), *every_request]
 

@@ -85,5 +85,7 @@ class Runtime:
     in_flight: SingleFlight
     is_dev: bool = False
     """Whether this is dev mode: links act when they are fetched, and answers carry them."""
+    extra_storage_bytes: dict[str, int] = field(default_factory=dict)
+    """What teams, by hash, count as stored beside their images. Only the control plane of dev mode puts anything in."""
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(LARGE_BODIES_BYTES))
     """What bodies that are read into memory may take together, beyond the beginning that each may have."""

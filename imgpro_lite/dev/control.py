@@ -1,10 +1,11 @@
 """What the control plane turns, and how its handlers find it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from starlette.requests import Request
 
 from imgpro_lite.clock import MovableClock
+from imgpro_lite.dev.fault_table import FaultTable
 from imgpro_lite.dev.mode import DevMode
 
 
@@ -14,6 +15,7 @@ class Control:
 
     mode: DevMode
     clock: MovableClock
+    faults: FaultTable = field(default_factory=FaultTable)
 
 
 def control(request: Request) -> Control:

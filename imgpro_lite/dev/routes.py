@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute, Route
 
-from imgpro_lite.dev import clock
+from imgpro_lite.dev import clock, faults
 
 
 def dev_routes() -> list[BaseRoute]:
@@ -11,4 +11,8 @@ def dev_routes() -> list[BaseRoute]:
         Route("/_dev/clock", clock.get_clock, methods=["GET"]),
         Route("/_dev/clock", clock.set_clock, methods=["PUT"]),
         Route("/_dev/clock/advance", clock.advance_clock, methods=["POST"]),
+        Route("/_dev/faults", faults.list_faults, methods=["GET"]),
+        Route("/_dev/faults", faults.add_fault, methods=["POST"]),
+        Route("/_dev/faults", faults.clear_faults, methods=["DELETE"]),
+        Route("/_dev/faults/{fault_id}", faults.remove_fault, methods=["DELETE"]),
     ]
