@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute, Route
 
-from imgpro_lite.dev import clock, faults
+from imgpro_lite.dev import clock, faults, teams
 
 
 def dev_routes() -> list[BaseRoute]:
@@ -15,4 +15,7 @@ def dev_routes() -> list[BaseRoute]:
         Route("/_dev/faults", faults.add_fault, methods=["POST"]),
         Route("/_dev/faults", faults.clear_faults, methods=["DELETE"]),
         Route("/_dev/faults/{fault_id}", faults.remove_fault, methods=["DELETE"]),
+        Route("/_dev/teams", teams.list_teams, methods=["GET"]),
+        Route("/_dev/teams/{team}", teams.change_team, methods=["PATCH"]),
+        Route("/_dev/keys", teams.create_key, methods=["POST"]),
     ]
