@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from checking import check
-from conftest import Api, ApiFactory
+from conftest import Api
 from images import make_image
 from mailing import read_outbox
 from shared import serve
@@ -18,7 +18,11 @@ FREE_STORAGE_BYTES = 5 * 1024**3
 
 @pytest.fixture(scope="module")
 def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with serve(tmp_path_factory.mktemp("dev"), limits={"unverified_keys_per_email": 3}, dev=DevMode()) as api:
+    with serve(
+        tmp_path_factory.mktemp("dev"),
+        limits={"unverified_keys_per_email": 3, "unverified_storage_mb": 1},
+        dev=DevMode(),
+    ) as api:
         yield api
 
 
@@ -275,14 +279,14 @@ def test_the_action_is_about_the_callers_key(dev: Api) -> None:
     assert [usage(dev, key)["verified"] for key in keys] == [False, True, False]
 
 
-def test_the_action_where_strangers_have_no_room(start: ApiFactory) -> None:
-    api = start(dev=DevMode(), limits={"unverified_storage_mb": 1})
-    headers = api.new_key("room@example.com")
-    assert api.upload(make_image("jpeg", 8, 8) + bytes(1024**2 - 2000), headers).status_code == 201
-    body = api.upload(make_image("jpeg", 8, 8) + bytes(2000), headers).json()
+def test_the_action_where_strangers_have_no_room(dev: Api) -> None:
+    made = make_key(dev, "room@example.com")
+    small, large = (make_image("jpeg", 8, 8) + bytes(size_bytes) for size_bytes in (50_000, 1_000_000))
+    assert dev.upload(large, bearer(made)).status_code == 201
+    body = dev.upload(small, bearer(made)).json()
     assert (body["error"], body["action"]["type"]) == ("quota_exceeded", "verify")
-    assert follow(api, body["action"]["url"]).status_code == 200
-    assert api.upload(make_image("jpeg", 8, 8) + bytes(2000), headers).status_code == 201
+    assert follow(dev, body["action"]["url"]).status_code == 200
+    assert dev.upload(small, bearer(made)).status_code == 201
 
 
 def test_elsewhere_no_answer_has_a_link(api: Api) -> None:

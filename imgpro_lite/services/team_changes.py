@@ -49,12 +49,12 @@ class WantedKey:
 
 def list_teams_and_keys(conn: sqlite3.Connection) -> list[TeamAndKeys]:
     """Every team that somebody has or had a key of, oldest first."""
-    keys = account_rows.list_api_keys(conn)
-    return [
-        TeamAndKeys(team, [key for key, owner in keys if owner.id == team.id and _is_shown(key)])
-        for team in (summary.team for summary in team_rows.list_teams(conn))
-        if team.kind is not TeamKind.ANONYMOUS
-    ]
+    keys: dict[int, list[ApiKey]] = {}
+    for key, team in account_rows.list_api_keys(conn):
+        if key.revoked_at is None and key.session_ends_at is None:
+            keys.setdefault(team.id, []).append(key)
+    teams = [summary.team for summary in team_rows.list_teams(conn)]
+    return [TeamAndKeys(team, keys.get(team.id, [])) for team in teams if team.kind is not TeamKind.ANONYMOUS]
 
 
 def change_team(tx: Tx, name: str, change: TeamChange) -> TeamAndKeys:
@@ -71,7 +71,7 @@ def change_team(tx: Tx, name: str, change: TeamChange) -> TeamAndKeys:
         account_rows.replace_team_uploads(tx.conn, team.id, month_number(tx.now), change.uploads_used)
     if change.registration_closed is not None:
         team_rows.update_registration(tx.conn, team.id, closed=change.registration_closed)
-    return _with_keys(tx.conn, team.id)
+    return TeamAndKeys(account_rows.get_team(tx.conn, team.id), _list_keys(tx, team))
 
 
 def insert_wanted_key(tx: Tx, plans: PlanTable, wanted: WantedKey) -> NewKey:
@@ -113,16 +113,11 @@ def _verify(tx: Tx, team: Team, *, verified: bool) -> Team:
     """What the link in the mail does."""
     if not verified:
         raise ValidationFailed({"verified": ["cannot be taken back; make a new key instead"]})
-    keys = _with_keys(tx.conn, team.id).keys
+    keys = _list_keys(tx, team)
     if not keys:
         raise ValidationFailed({"verified": ["needs a key, and those of this team were revoked"]})
     return join_announced(tx, team, keys[0].key_id)
 
 
-def _with_keys(conn: sqlite3.Connection, team_id: int) -> TeamAndKeys:
-    keys = [key for key, owner in account_rows.list_api_keys(conn) if owner.id == team_id and _is_shown(key)]
-    return TeamAndKeys(account_rows.get_team(conn, team_id), keys)
-
-
-def _is_shown(key: ApiKey) -> bool:
-    return key.revoked_at is None and key.session_ends_at is None
+def _list_keys(tx: Tx, team: Team) -> list[ApiKey]:
+    return [key for key in account_rows.list_team_keys(tx.conn, team.id, tx.now) if key.session_ends_at is None]
