@@ -19,6 +19,7 @@ from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock, MovableClock
 from imgpro_lite.dev import state
 from imgpro_lite.dev.control import Control
+from imgpro_lite.dev.fault_injection import FaultInjection
 from imgpro_lite.dev.guard import Guard
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.dev.routes import dev_routes
@@ -196,6 +197,7 @@ def _middleware(settings: Settings, control: Control | None) -> list[Middleware]
         return [
             *every_request,
             Middleware(Guard, mode=control.mode),
+            Middleware(FaultInjection),  # before the gate, so that no reset waits for the end of a delay
             Middleware(TrafficGate, traffic=control.traffic),
         ]
     # The short way for hot images. In dev mode nothing may pass the guard.

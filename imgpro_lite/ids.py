@@ -50,6 +50,12 @@ def new_api_key() -> str:
     return API_KEY_PREFIX + _random(_BASE62, API_KEY_CHARS)
 
 
+def is_api_key(text: str) -> bool:
+    """Whether a text has the form of a key."""
+    secret = text.removeprefix(API_KEY_PREFIX)
+    return text.startswith(API_KEY_PREFIX) and len(secret) == API_KEY_CHARS and set(secret) <= set(_BASE62)
+
+
 def api_key_sha256(key: str) -> bytes:
     """What is stored of a key. It has 190 random bits, so a plain hash cannot be searched."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

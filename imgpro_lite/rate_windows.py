@@ -60,23 +60,25 @@ class RateWindows:
         for name, subject, ends_at, attempts in rows:
             self._attempts[name, subject] = (ends_at, attempts)
 
+    def peek(self, limit: RateLimit, subject: str, now: int) -> Window:
+        """How a subject stands, without another attempt."""
+        ends_at = now - now % limit.window_seconds + limit.window_seconds
+        window_end, attempts = self._attempts.get((limit.name, subject), (ends_at, 0))
+        is_current = limit.limit > 0 and window_end == ends_at
+        return Window(limit.limit, limit.window_seconds, attempts if is_current else 0, ends_at)
+
     def charge(self, limit: RateLimit, subject: str, now: int) -> Window:
         """Count one attempt of a subject and say how it stands."""
-        ends_at = now - now % limit.window_seconds + limit.window_seconds
-        if limit.limit == 0:
-            return Window(0, limit.window_seconds, 0, ends_at)
-        key = (limit.name, subject)
-        window_end, attempts = self._attempts.get(key, (ends_at, 0))
-        if window_end != ends_at:
-            attempts = 0
+        window = self.peek(limit, subject, now)
         # Further attempts past the limit change nothing; not counting them keeps a flood from being written to disk.
-        if attempts <= limit.limit:
-            attempts += 1
-            self._attempts[key] = (ends_at, attempts)
-            self._unsaved.add(key)
+        if limit.limit == 0 or window.exceeded:
+            return window
+        key, attempts = (limit.name, subject), window.attempts + 1
+        self._attempts[key] = (window.resets_at, attempts)
+        self._unsaved.add(key)
         if len(self._attempts) > MAX_WINDOWS:
             self._forget(now)
-        return Window(limit.limit, limit.window_seconds, attempts, ends_at)
+        return Window(limit.limit, limit.window_seconds, attempts, window.resets_at)
 
     def take_unsaved(self) -> list[tuple[str, str, int, int]]:
         """The windows that changed since the last call, as rows to save."""
@@ -101,8 +103,12 @@ def refuse_exceeded(windows: Iterator[Window] | list[Window], now: int, what: st
     """Raise RateLimited when a window is exceeded, with the wait until the last of the exceeded ones ends."""
     exceeded = [window for window in windows if window.exceeded]
     if exceeded:
-        worst = max(exceeded, key=lambda window: window.resets_at)
-        period = _PERIODS[worst.window_seconds]
-        raise RateLimited(
-            f"Too many {what}: at most {worst.limit} in {period} are possible. Please wait.", worst.resets_at - now
-        )
+        raise rate_limited(max(exceeded, key=lambda window: window.resets_at), now, what)
+
+
+def rate_limited(window: Window, now: int, what: str) -> RateLimited:
+    """The refusal of an attempt too many, with the wait until the window ends."""
+    period = _PERIODS[window.window_seconds]
+    return RateLimited(
+        f"Too many {what}: at most {window.limit} in {period} are possible. Please wait.", window.resets_at - now
+    )

@@ -88,5 +88,7 @@ class Runtime:
     """Whether this is dev mode: links act when they are fetched, and answers carry them."""
     background: Background = field(default_factory=Background)
     """What writes to the library beside the requests."""
+    extra_storage_bytes: dict[str, int] = field(default_factory=dict)
+    """What teams, by hash, count as stored beside their images. Only the control plane of dev mode puts anything in."""
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(LARGE_BODIES_BYTES))
     """What bodies that are read into memory may take together, beyond the beginning that each may have."""

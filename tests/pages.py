@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from conftest import Api
 
 from imgpro_lite import links
-from imgpro_lite.services import verification
+from imgpro_lite.services import limits
 
 EMAIL = "dev@example.com"
 OWN_URL = "http://localhost:4647"
@@ -147,7 +147,7 @@ def ask(api: Api, email: str = EMAIL, headers: dict[str, str] | None = None, **f
 def mailed_link(api: Api, key_id: str, email: str = EMAIL) -> str:
     """The link that is mailed to an address about a key, without the server's public address."""
     rt = api.client.app.state.runtime
-    url = verification.verify_url(rt, email, key_id)
+    url = limits.verify_url(rt, email, key_id)
     assert url.startswith(f"{rt.public_url}/verify?t=")
     return url.removeprefix(rt.public_url)
 

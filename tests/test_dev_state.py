@@ -161,6 +161,22 @@ def test_rate_limits_are_those_of_the_snapshot(dev: Api) -> None:
     upload(dev, None, 3)
 
 
+def test_faults_and_usage_that_were_set(dev: Api) -> None:
+    key = dev.new_key("set@example.com")
+    usage = dev.client.get("/v1/usage", headers=key).json()
+    dev.client.patch("/_dev/teams/set@example.com", json={"storage_used_bytes": 1000, "uploads_used": 7})
+    put(dev)
+    dev.client.patch("/_dev/teams/set@example.com", json={"storage_used_bytes": 5, "uploads_used": 8})
+    dev.client.post("/_dev/faults", json={"method": "GET", "path": "/v1/usage", "status": 500})
+    restore(dev)
+    used = {"storage_used_bytes": 1000, "uploads_used": 7, "uploads_remaining": usage["uploads_limit"] - 7}
+    assert dev.client.get("/v1/usage", headers=key).json() == {**usage, **used}
+    dev.client.post("/_dev/reset")
+    made = dev.client.post("/_dev/keys", json={"email": "set@example.com"}).json()
+    headers = {"Authorization": f"Bearer {made['key']}"}
+    assert dev.client.get("/v1/usage", headers=headers).json()["storage_used_bytes"] == 0
+
+
 def test_the_sweep_of_a_later_time_touches_nothing_of_an_earlier_one(dev: Api) -> None:
     key = dev.new_key()
     for number in range(5):

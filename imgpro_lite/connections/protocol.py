@@ -27,6 +27,7 @@ from imgpro_lite.connections.head import MAX_HEAD_BYTES, MAX_TARGET_BYTES, annou
 from imgpro_lite.connections.refusal import UNKNOWN, refusal
 from imgpro_lite.connections.upgrade import body_parser
 from imgpro_lite.errors import BadRequest, ImgProError, Overloaded, RequestTimeout
+from imgpro_lite.web.requests import CLOSE_EXTENSION
 
 log = logging.getLogger("imgpro_lite.server")
 
@@ -243,6 +244,7 @@ class Connection(HttpToolsProtocol):
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
         self._running = cycle
+        cycle.scope["extensions"] = {CLOSE_EXTENSION: {"close": self.transport.close}}
         HttpToolsProtocol._start_asgi_task(self, cycle, app)
 
     def _refuse(self, error: ImgProError) -> None:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from starlette.requests import Request
 
 from imgpro_lite.clock import MovableClock
+from imgpro_lite.dev.fault_table import FaultTable
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.dev.traffic import Traffic
 
@@ -16,6 +17,7 @@ class Control:
     mode: DevMode
     clock: MovableClock
     traffic: Traffic = field(default_factory=Traffic)
+    faults: FaultTable = field(default_factory=FaultTable)
 
 
 def control(request: Request) -> Control:

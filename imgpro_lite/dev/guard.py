@@ -34,6 +34,11 @@ FORWARDING_HEADERS = (
 SAME_SITE = frozenset({"same-origin", "none"})  # Sec-Fetch-Site: our own pages, and the person's own doing
 
 
+def is_control(path: str) -> bool:
+    """Whether a path, without any prefix of the configured address, is one of the control plane."""
+    return f"{path}/".startswith(f"{CONTROL_PREFIX}/")
+
+
 class Guard:
     """Refuses what cannot come from a program or a person at this machine.
 
@@ -63,7 +68,7 @@ class Guard:
         if _host_name(headers.get("host", "")) not in self._mode.host_names:
             names = ", ".join(sorted(self._mode.host_names))
             raise Forbidden(f"This server runs in dev mode and is called {names}; --dev-host adds a name.")
-        if f"{path}/".startswith(f"{CONTROL_PREFIX}/"):
+        if is_control(path):
             self._check_control(headers)
 
     def _check_control(self, headers: Headers) -> None:

@@ -2,7 +2,7 @@
 
 from starlette.routing import BaseRoute, Route
 
-from imgpro_lite.dev import clock, snapshots
+from imgpro_lite.dev import clock, faults, snapshots, teams
 
 
 def dev_routes() -> list[BaseRoute]:
@@ -16,4 +16,11 @@ def dev_routes() -> list[BaseRoute]:
         Route("/_dev/snapshots/{name}", snapshots.put_snapshot, methods=["PUT"]),
         Route("/_dev/snapshots/{name}", snapshots.delete_snapshot, methods=["DELETE"]),
         Route("/_dev/snapshots/{name}/restore", snapshots.restore_snapshot, methods=["POST"]),
+        Route("/_dev/faults", faults.list_faults, methods=["GET"]),
+        Route("/_dev/faults", faults.add_fault, methods=["POST"]),
+        Route("/_dev/faults", faults.clear_faults, methods=["DELETE"]),
+        Route("/_dev/faults/{fault_id}", faults.remove_fault, methods=["DELETE"]),
+        Route("/_dev/teams", teams.list_teams, methods=["GET"]),
+        Route("/_dev/teams/{team}", teams.change_team, methods=["PATCH"]),
+        Route("/_dev/keys", teams.create_key, methods=["POST"]),
     ]

@@ -128,6 +128,7 @@ async def restore(rt: Runtime, control: Control, snapshot: Snapshot, *, with_clo
         except OperatorError as error:
             raise ValidationFailed({"name": [f"is of a snapshot that cannot be restored: {error}"]}) from error
         control.clock.offset_seconds = offset_seconds
+        control.faults.clear()
         if not with_clock:  # what was still to come may be due
             await sweep(rt)
         await rt.db.checkpoint()  # resets that follow each other quickly leave no time for it in the background

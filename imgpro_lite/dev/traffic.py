@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from imgpro_lite.dev.guard import CONTROL_PREFIX
+from imgpro_lite.dev.guard import is_control
 from imgpro_lite.errors import Overloaded
 
 # Tests wait for their answers before they reset. What takes longer is an import, or a client that went away.
@@ -88,5 +88,4 @@ class TrafficGate:
 
 
 def _only_looks(scope: Scope) -> bool:
-    is_control = f"{scope['path']}/".startswith(f"{CONTROL_PREFIX}/")
-    return is_control and scope["method"] in ("GET", "HEAD")
+    return is_control(scope["path"]) and scope["method"] in ("GET", "HEAD")

@@ -19,7 +19,7 @@ from imgpro_lite.plans import OWNER, Plan, PlanTable
 from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, RateLimit, refuse_exceeded
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import mail
-from imgpro_lite.services.limits import verify_resend_url
+from imgpro_lite.services.limits import verify_action
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
 from imgpro_lite.store.sqlite_file import Tx
@@ -88,7 +88,7 @@ async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
     Raises RateLimited, RegistrationClosed, ValidationFailed, KeyLimitReached.
     """
     if caller.anonymous and rt.settings.server.registration_closed:
-        raise _registration_closed(rt)
+        raise registration_closed(rt)
     email = fields.email or caller.team.email
     assert email is not None  # email_problems() has seen to it
     now = rt.clock.now()
@@ -117,9 +117,9 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> N
     own = None if caller.anonymous else get_current_team(tx, caller)
     team = own or account_rows.find_verified_team(tx.conn, email)
     if team is not None and team.registration_closed:
-        raise _registration_closed(rt)
+        raise registration_closed(rt)
     if own is None or not own.verified:
-        refuse_too_many_unverified(tx, rt, email)
+        refuse_too_many_unverified(tx, rt, caller, email)
     new = insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
     if not new.team.verified:
         mail.queue_verification(tx, email, [new.key.key_id])
@@ -139,9 +139,10 @@ def insert_new_key(
     *,
     created_from: str | None,
     session_ends_at: int | None = None,
+    secret: str | None = None,
 ) -> NewKey:
     """Add a key to a team. One with `session_ends_at` is for a session alone: its secret is given to nobody."""
-    secret, key_id = ids.new_api_key(), ids.new_key_id()
+    secret, key_id = secret or ids.new_api_key(), ids.new_key_id()
     account_rows.insert_api_key(
         tx.conn,
         key_id=key_id,
@@ -157,19 +158,27 @@ def insert_new_key(
     return NewKey(secret, key, team)
 
 
-def refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
+def refuse_too_many_unverified(tx: Tx, rt: Runtime, caller: Caller, email: str) -> None:
     """Raise KeyLimitReached when an address that nobody has confirmed has as many keys as it may have (decision 7)."""
     limit = rt.settings.limits.unverified_keys_per_email
     since = tx.now - rt.settings.limits.retention_days * SECONDS_PER_DAY
     if limit and account_rows.count_unverified_keys(tx.conn, email, since) >= limit:
-        raise KeyLimitReached(
-            f"This e-mail address has {limit} unverified API keys, and no more are possible. "
-            "Verify the address to create more.",
-            action=Action("verify", url=verify_resend_url(rt, email), label="Verify Email"),
-        )
+        raise key_limit_reached(tx.conn, rt, caller, email)
 
 
-def _registration_closed(rt: Runtime) -> RegistrationClosed:
+def key_limit_reached(conn: sqlite3.Connection, rt: Runtime, caller: Caller, email: str) -> KeyLimitReached:
+    """The refusal of one more unverified key for an address."""
+    pending = account_rows.list_pending_keys(conn, email)
+    limit = rt.settings.limits.unverified_keys_per_email
+    return KeyLimitReached(
+        f"This e-mail address has {limit} unverified API keys, and no more are possible. "
+        "Verify the address to create more.",
+        action=verify_action(rt, email, caller.key or (pending[0] if pending else None)),
+    )
+
+
+def registration_closed(rt: Runtime) -> RegistrationClosed:
+    """The refusal of a new key where none are given out."""
     return RegistrationClosed(
         "Registration is closed here. Ask the owner of this server for a key.",
         action=Action("redirect", url=f"{rt.public_url}/dashboard", label="Go to Dashboard"),
@@ -194,8 +203,10 @@ def operator_create_key(
     default_plan: str,
     verified: bool,
     abilities: frozenset[Ability],
+    secret: str | None = None,
 ) -> NewKey:
     """A key for an address: of its verified team, made when there is none, or in a new unverified space.
+    `secret` is the key itself where it is not left to chance; no other may have it.
 
     Raises ValidationFailed for a wrong address or name, OperatorError for an unknown plan or one that differs from
     the plan that the address's team is on.
@@ -212,7 +223,7 @@ def operator_create_key(
     if team is None:
         kind = TeamKind.VERIFIED if verified else TeamKind.UNVERIFIED
         team = account_rows.insert_team(tx.conn, kind, fields.email, plan or default_plan, tx.now)
-    return insert_new_key(tx, team, fields.name or DEFAULT_KEY_NAME, abilities, created_from=None)
+    return insert_new_key(tx, team, fields.name or DEFAULT_KEY_NAME, abilities, created_from=None, secret=secret)
 
 
 def refuse_unknown_plan(plans: PlanTable, plan: str) -> None:

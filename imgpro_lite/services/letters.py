@@ -10,8 +10,8 @@ from imgpro_lite.mail.envelope import pack
 from imgpro_lite.mail.sending import Message
 from imgpro_lite.models import ApiKey
 from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.limits import verify_url
 from imgpro_lite.services.sessions import sign_in_url
-from imgpro_lite.services.verification import verify_url
 from imgpro_lite.store import account_rows, media_rows, upgrade_rows
 from imgpro_lite.store.mail_rows import MailKind, QueuedMail
 

@@ -49,7 +49,7 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, name: str, abilities: froze
     team = get_current_team(tx, caller)
     assert team.email is not None
     if not team.verified:
-        refuse_too_many_unverified(tx, rt, team.email)
+        refuse_too_many_unverified(tx, rt, caller, team.email)
     new = insert_new_key(tx, team, name, abilities, created_from=caller.address)
     if not team.verified:
         mail.queue_verification(tx, team.email, [new.key.key_id])

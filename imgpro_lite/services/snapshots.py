@@ -34,7 +34,7 @@ def _take(conn: sqlite3.Connection, rt: Runtime, folder: Path, offset_seconds: i
         copy_database(conn, path)
         return list_stored(conn)
 
-    about = About(rt.clock.now(), offset_seconds, count_images(conn))
+    about = About(rt.clock.now(), offset_seconds, count_images(conn), dict(rt.extra_storage_bytes))
     write_snapshot(folder, write_database, rt.blobs, _outbox(rt), about)
 
 
@@ -45,7 +45,7 @@ def make_empty_snapshot(rt: Runtime, folder: Path) -> None:
         new_database(path, rt.clock)
         return []
 
-    write_snapshot(folder, write_database, rt.blobs, folder / "nothing", About(rt.clock.now(), 0, 0))
+    write_snapshot(folder, write_database, rt.blobs, folder / "nothing", About(rt.clock.now(), 0, 0, {}))
 
 
 async def restore_snapshot(rt: Runtime, snapshot: Snapshot, offset_seconds: int, *, after_crash: bool = False) -> None:
@@ -60,6 +60,8 @@ async def restore_snapshot(rt: Runtime, snapshot: Snapshot, offset_seconds: int,
             cache.forget(name)
         cache.forget_failures()
     rt.rate_windows.restore(await rt.db.read(account_rows.list_rate_windows, 0))  # those that are over do no harm
+    rt.extra_storage_bytes.clear()
+    rt.extra_storage_bytes.update(snapshot.about.extra_storage_bytes)
     rt.refinements.clear()
     rt.hot.clear()
     if isinstance(rt.mail.sender, Outbox):

@@ -175,7 +175,7 @@ def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> t
         media_rows.release_expired_external_id(tx.conn, owner.id, new.external_id, tx.now)
     if media_rows.is_blocked(tx.conn, new.sha256):
         raise _blocked()
-    team = charge_upload(tx, rt, owner.id, new.filesize_bytes)
+    team = charge_upload(tx, rt, owner.id, caller.key, new.filesize_bytes)
     reached("upload.charged")
     rt.blobs.adopt(path, new.sha256)
     days = retention_days(rt.settings, team)

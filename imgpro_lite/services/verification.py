@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from imgpro_lite import links
 from imgpro_lite.errors import NotFound
-from imgpro_lite.models import Ability, ApiKey
+from imgpro_lite.models import Ability, ApiKey, Team
 from imgpro_lite.rate_windows import HOUR_SECONDS, RateLimit, refuse_exceeded
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import mail
@@ -39,12 +39,6 @@ class Verification:
     def abilities(self) -> frozenset[Ability]:
         """What can be done with the key, and those that are confirmed with it."""
         return frozenset[Ability]().union(*(key.abilities for key in (self.key, *self.together)))
-
-
-def verify_url(rt: Runtime, email: str, key_id: str) -> str:
-    """The link to mail to an address about a key."""
-    token = rt.links.sign(links.VERIFY, {"key": key_id, "email": email})
-    return f"{rt.public_url}/verify?t={token}"
 
 
 async def get_verification(rt: Runtime, token: str) -> Verification:
@@ -117,12 +111,18 @@ def _confirm(tx: Tx, key_id: str, email: str) -> Verification:
     asked = _describe(tx.conn, key_id, email)
     if asked.confirmed or asked.revoked:
         return asked
-    space = account_rows.get_team(tx.conn, asked.key.team_id)
+    join_announced(tx, account_rows.get_team(tx.conn, asked.key.team_id), key_id)
+    return _describe(tx.conn, key_id, email)
+
+
+def join_announced(tx: Tx, space: Team, key_id: str) -> Team:
+    """Take an unverified space into its address's team, which is told so when there was one: the team."""
+    assert space.email is not None
     images = media_rows.count_live(tx.conn, space.id)
     team = join_verified_team(tx, space)
     if team.id != space.id:
-        mail.queue_joined(tx, email, key_id, images)
-    return _describe(tx.conn, key_id, email)
+        mail.queue_joined(tx, space.email, key_id, images)
+    return team
 
 
 def _disown(tx: Tx, key_id: str, email: str) -> Verification:

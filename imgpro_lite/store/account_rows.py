@@ -99,10 +99,12 @@ def update_team_plan(conn: sqlite3.Connection, team_id: int, plan: str) -> None:
 
 def update_team_uploads(conn: sqlite3.Connection, team: Team, month: int, uploads: int) -> None:
     """Add to the uploads that a team has made in a month."""
-    conn.execute(
-        "UPDATE teams SET uploads_month = ?, uploads_used = ? WHERE id = ?",
-        (month, team.uploads_used_in(month) + uploads, team.id),
-    )
+    replace_team_uploads(conn, team.id, month, team.uploads_used_in(month) + uploads)
+
+
+def replace_team_uploads(conn: sqlite3.Connection, team_id: int, month: int, uploads: int) -> None:
+    """Say how many uploads a team has made in a month."""
+    conn.execute("UPDATE teams SET uploads_month = ?, uploads_used = ? WHERE id = ?", (month, uploads, team_id))
 
 
 def get_unverified_storage_bytes(conn: sqlite3.Connection) -> int:
@@ -149,6 +151,11 @@ def find_key_and_team(conn: sqlite3.Connection, secret_sha256: bytes) -> tuple[A
         (secret_sha256,),
     ).fetchone()
     return (_api_key(row[:_KEY_WIDTH]), _team(row[_KEY_WIDTH:])) if row else None
+
+
+def has_api_key(conn: sqlite3.Connection, secret_sha256: bytes) -> bool:
+    """Whether there is a key with this hash, revoked or not."""
+    return conn.execute("SELECT 1 FROM api_keys WHERE secret_sha256 = ?", (secret_sha256,)).fetchone() is not None
 
 
 def find_api_key(conn: sqlite3.Connection, key_id: str) -> tuple[ApiKey, Team] | None:

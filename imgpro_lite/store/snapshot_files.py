@@ -29,6 +29,8 @@ class About:
     created_at: int
     offset_seconds: int
     images: int
+    extra_storage_bytes: dict[str, int]
+    """What teams, by hash, count as stored beside their images."""
 
 
 @dataclass(frozen=True)

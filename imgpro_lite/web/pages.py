@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from imgpro_lite import links
 from imgpro_lite.errors import BadRequest, NotFound
 from imgpro_lite.models import Ability
-from imgpro_lite.services import upgrades, verification
+from imgpro_lite.services import limits, upgrades, verification
 from imgpro_lite.services.upgrades import Upgrade
 from imgpro_lite.services.verification import Verification
 from imgpro_lite.web.page_answer import PageAnswer, error_page, page
@@ -44,7 +44,7 @@ def _verification_page(request: Request, token: str, asked: Verification) -> Pag
         "token": token,
         "asked": asked,
         "can_write": Ability.WRITE in asked.abilities,
-        "others": [(key, verification.verify_url(rt, asked.email, key.key_id)) for key in asked.others],
+        "others": [(key, limits.verify_url(rt, asked.email, key.key_id)) for key in asked.others],
         "retention_days": rt.settings.limits.retention_days,
     }
     if asked.revoked:

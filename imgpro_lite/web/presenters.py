@@ -5,7 +5,7 @@ from typing import Any
 from imgpro_lite.models import Media
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.accounts import NewKey, key_limits
-from imgpro_lite.services.limits import register_url
+from imgpro_lite.services.limits import register_url, verify_url
 
 
 def page_url(rt: Runtime, media: Media) -> str:
@@ -74,7 +74,7 @@ def present_upload(rt: Runtime, media: Media) -> dict[str, Any]:
 def present_new_key(rt: Runtime, new: NewKey) -> dict[str, Any]:
     """The answer to POST /v1/keys: the only time that the key itself is shown."""
     verified = new.team.verified
-    return {
+    shown = {
         "key": new.secret,
         "key_id": new.key.key_id,
         "status": "active",
@@ -84,3 +84,6 @@ def present_new_key(rt: Runtime, new: NewKey) -> dict[str, Any]:
         if verified
         else "Key active. Check your email to verify and unlock permanent storage.",
     }
+    if rt.is_dev and not verified:  # decision 9: nowhere else does an answer carry it
+        shown["verify_url"] = verify_url(rt, new.team.email or "", new.key.key_id)
+    return shown

@@ -29,6 +29,10 @@ MIN_BODY_BYTES_PER_SECOND = 1024
 # One customer gets at least a /64 (RFC 6177), so limits count networks of that size and not single addresses.
 IPV6_PREFIX_BITS = 64
 
+# An ASGI extension of our server, whose `close` closes the connection after what was written to it, whatever is
+# still to come. Clients see an answer that breaks off, or none.
+CLOSE_EXTENSION = "imgpro.close"
+
 
 def runtime(request: Request) -> Runtime:
     """The server's runtime, as app.py put it there."""
