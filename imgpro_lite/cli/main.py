@@ -17,6 +17,7 @@ EXIT_WRONG_CONFIGURATION = 2  # as for a wrong command line
 # The commands in the order of the help, each with its module.
 _MODULES = {
     "serve": "serve",
+    "exec": "throwaway",
     "keys": "keys",
     "teams": "teams",
     "media": "media",
@@ -53,9 +54,9 @@ def cli() -> None:
 def main() -> None:
     """Run the command line. What the operator has to mend is told in words, never as a traceback."""
     # What the server writes is for its own user: e-mail addresses, private images, the secret.
-    os.umask(0o077)
+    umask = os.umask(0o077)
     try:
-        cli()
+        cli(obj=umask)  # for commands of the user's that we run
     except ConfigError as error:
         click.echo("The configuration cannot be used:", err=True)
         for problem in error.problems:

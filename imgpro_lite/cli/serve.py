@@ -3,15 +3,18 @@
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import rich_click as click
 
 from imgpro_lite import __version__, logs, server
+from imgpro_lite.cli import lifetime
 from imgpro_lite.cli.options import configuration_options, load
 from imgpro_lite.config import Configuration
 from imgpro_lite.dev.mode import DevMode, enter_dev_mode, is_loopback
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
+from imgpro_lite.store.temporary_dir import hold_temporary_data_dir
 
 _BANNER_COLUMNS = 72
 
@@ -22,19 +25,34 @@ _BANNER_COLUMNS = 72
 @click.option("--port", type=int, help="TCP port; 0 lets the system choose one.")
 @click.option("--dev", is_flag=True, help="Dev mode: time, mail, plans and faults can be turned. For tests only.")
 @click.option("--dev-host", metavar="NAME", help="A host name under which dev mode may also be called.")
+@click.option(
+    "--temporary", is_flag=True, help="With --dev: keep everything in a directory that is removed at the end."
+)
+@click.option("--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as when its writer is killed.")
 @click.option("--print-json", is_flag=True, help="Print one line of JSON when the server listens, and nothing else.")
+@click.pass_context
 def serve(
+    ctx: click.Context,
     config_path: Path | None,
     data_dir: Path | None,
     host: str | None,
     port: int | None,
     dev: bool,
     dev_host: str | None,
+    temporary: bool,
+    stop_with_stdin: bool,
     print_json: bool,
 ) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
-    if dev_host and not dev:
-        raise OperatorError("--dev-host is for dev mode: give --dev too.")
+    _refuse_without_dev({"--dev-host": dev_host, "--temporary": temporary}, dev)
+    if temporary and data_dir:
+        raise OperatorError("--temporary makes a data directory of its own: leave out --data-dir.")
+    if temporary or stop_with_stdin:
+        lifetime.clean_up_at_sigterm()
+    if stop_with_stdin:
+        lifetime.stop_with_stdin()
+    if temporary:
+        data_dir = ctx.with_resource(hold_temporary_data_dir())
     configuration = load(config_path, {"data_dir": data_dir, "server.host": host, "server.port": port})
     settings, mode = enter_dev_mode(configuration.settings, dev_host) if dev else (configuration.settings, None)
     logs.configure(settings.log)
@@ -48,6 +66,12 @@ def serve(
             click.echo(_banner(settings, mode) + _greeting(settings, _sources(configuration)))
 
     server.run(settings, sockets, on_ready=greet, dev=mode)
+
+
+def _refuse_without_dev(options: dict[str, Any], dev: bool) -> None:
+    for name, given in options.items():
+        if given and not dev:
+            raise OperatorError(f"{name} is for dev mode: give --dev too.")
 
 
 def _facts(settings: Settings, mode: DevMode | None) -> dict[str, str | int | None]:

@@ -1,0 +1,36 @@
+"""How long a server runs that another program has started: no longer than that program."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from types import FrameType
+from typing import NoReturn
+
+_READ_BYTES = 4096
+_AGAIN_SECONDS = 1.0
+
+
+def clean_up_at_sigterm() -> None:
+    """Have SIGTERM leave all `with` blocks, also before the server listens and has a handler of its own for it."""
+    signal.signal(signal.SIGTERM, _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> NoReturn:
+    signal.signal(number, signal.SIG_IGN)  # another one must not end the cleaning up
+    sys.exit(128 + number)
+
+
+def stop_with_stdin() -> None:
+    """Stop this process, as SIGTERM does, as soon as standard input ends: its writer has closed it or is gone."""
+    threading.Thread(target=_stop_at_end_of_stdin, name="stop-with-stdin", daemon=True).start()
+
+
+def _stop_at_end_of_stdin() -> None:
+    # Not sys.stdin.read(): a thread that waits inside of it keeps Python from ending.
+    while os.read(0, _READ_BYTES):
+        pass
+    while True:  # again, as the first may come when one handler has gone and the next is not there yet
+        signal.raise_signal(signal.SIGTERM)
+        time.sleep(_AGAIN_SECONDS)

@@ -1,0 +1,68 @@
+"""The pytest plugin: the fixture `imgpro`. Everything else is imported when a test asks for it."""
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from imgpro_lite.testing.server_process import ServerProcess
+    from imgpro_lite.testing.stand_in import StandIn
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """The options of the stand-in. Paths are relative to the directory of the ini file."""
+    group = parser.getgroup("imgpro", "the stand-in for the img.pro API")
+    group.addoption("--imgpro-seed", metavar="DIR", help="Seed folder that every test of `imgpro` begins with.")
+    parser.addini("imgpro_seed", "Seed folder that every test of `imgpro` begins with.")
+    parser.addini("imgpro_config", "Configuration file of the server; without it the hosted API's limits hold.")
+
+
+@pytest.fixture(scope="session")
+def imgpro_server(pytestconfig: pytest.Config) -> "Iterator[ServerProcess]":
+    """The process behind `imgpro`: one for each session, or each process of pytest-xdist."""
+    from imgpro_lite.testing.server_process import ServerFailed, ServerProcess
+
+    try:
+        server = ServerProcess.start(seed=_seed(pytestconfig), config=_ini_path(pytestconfig, "imgpro_config"))
+    except ServerFailed as error:
+        pytest.fail(str(error), pytrace=False)
+    with server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def _imgpro_stand_in(imgpro_server: "ServerProcess", pytestconfig: pytest.Config) -> "StandIn":
+    from imgpro_lite.testing.stand_in import StandIn
+
+    facts = imgpro_server.facts
+    return StandIn(facts["url"], facts["control_url"], _seed(pytestconfig))
+
+
+@pytest.fixture
+def imgpro(imgpro_server: "ServerProcess", _imgpro_stand_in: "StandIn") -> "Iterator[StandIn]":
+    """A server that does as the img.pro API does: empty, or with the seed, for each test. `imgpro.base_url` and
+    `imgpro.key` are for the program under test; the methods move its time, read its mail, and make it fail."""
+    from imgpro_lite.testing.server_process import ServerFailed
+
+    try:
+        imgpro_server.check()
+    except ServerFailed as error:
+        pytest.fail(str(error), pytrace=False)
+    imgpro_server.log.read_new()
+    _imgpro_stand_in.reset()
+    yield _imgpro_stand_in
+    sys.stderr.write(imgpro_server.log.read_new())  # which pytest shows with a test that fails
+
+
+def _seed(config: pytest.Config) -> Path | None:
+    given: str | None = config.getoption("--imgpro-seed")
+    return config.invocation_params.dir / given if given else _ini_path(config, "imgpro_seed")
+
+
+def _ini_path(config: pytest.Config, name: str) -> Path | None:
+    value: str = config.getini(name)
+    directory = config.inipath.parent if config.inipath else config.rootpath
+    return directory / value if value else None
