@@ -38,12 +38,13 @@ _SECRETS = re.compile(
 _STANDARD_FIELDS = frozenset(logging.makeLogRecord({}).__dict__) | {"message", "asctime", "taskName", "color_message"}
 
 
-def configure(settings: LogSettings) -> None:
+def configure(settings: LogSettings, *, at_once: bool = False) -> None:
     """Send everything that is logged to standard error, in the format and from the level of the settings.
 
+    `at_once`: every line of a request as soon as it is known, for those who look at one request after the other.
     Only our own loggers go below WARNING: at debug level some libraries log their data, aiosqlite every SQL parameter.
     """
-    handler = _Handler(sys.stderr)
+    handler = _Handler(sys.stderr, at_once=at_once)
     handler.setFormatter(JsonFormatter() if settings.format == "json" else TextFormatter())
     root = logging.getLogger()
     root.handlers = [handler]
@@ -169,8 +170,9 @@ class _Handler(logging.StreamHandler[TextIO]):
     """Writes to a stream. Lines of requests are put together without a record and written in groups, because a record
     and a write of its own take longer than a hot request: 30 against 20 us. A kill -9 loses WRITE_SECONDS of them."""
 
-    def __init__(self, stream: TextIO) -> None:
+    def __init__(self, stream: TextIO, *, at_once: bool) -> None:
         super().__init__(stream)
+        self._at_once = at_once
         self._lines: list[str] = []
 
     def write_request(self, fields: dict[str, Any]) -> None:
@@ -180,7 +182,9 @@ class _Handler(logging.StreamHandler[TextIO]):
         with self.lock:
             self._lines.append(self.formatter.format_request(time.time(), fields))
             is_first = len(self._lines) == 1
-        if is_first:
+        if self._at_once:
+            self.flush()
+        elif is_first:
             try:
                 asyncio.get_running_loop().call_later(WRITE_SECONDS, self.flush)
             except RuntimeError:

@@ -55,7 +55,7 @@ def serve(
         data_dir = ctx.with_resource(hold_temporary_data_dir())
     configuration = load(config_path, {"data_dir": data_dir, "server.host": host, "server.port": port})
     settings, mode = enter_dev_mode(configuration.settings, dev_host) if dev else (configuration.settings, None)
-    logs.configure(settings.log)
+    logs.configure(settings.log, at_once=dev)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
 

@@ -42,7 +42,9 @@ def _imgpro_stand_in(imgpro_server: "ServerProcess", pytestconfig: pytest.Config
 
 
 @pytest.fixture
-def imgpro(imgpro_server: "ServerProcess", _imgpro_stand_in: "StandIn") -> "Iterator[StandIn]":
+def imgpro(
+    imgpro_server: "ServerProcess", _imgpro_stand_in: "StandIn", pytestconfig: pytest.Config
+) -> "Iterator[StandIn]":
     """A server that does as the img.pro API does: empty, or with the seed, for each test. `imgpro.base_url` and
     `imgpro.key` are for the program under test; the methods move its time, read its mail, and make it fail."""
     from imgpro_lite.testing.server_process import ServerFailed
@@ -51,10 +53,11 @@ def imgpro(imgpro_server: "ServerProcess", _imgpro_stand_in: "StandIn") -> "Iter
         imgpro_server.check()
     except ServerFailed as error:
         pytest.fail(str(error), pytrace=False)
-    imgpro_server.log.read_new()
     _imgpro_stand_in.reset()
+    imgpro_server.log.read_new()
     yield _imgpro_stand_in
-    sys.stderr.write(imgpro_server.log.read_new())  # which pytest shows with a test that fails
+    if pytestconfig.getoption("capture") != "no":
+        sys.stderr.write(imgpro_server.log.read_new())  # which pytest shows with a test that fails
 
 
 def _seed(config: pytest.Config) -> Path | None:
