@@ -1,0 +1,103 @@
+"""The fixture `imgpro` as a test suite has it: the control plane as methods, and every test begins anew."""
+
+from datetime import UTC, datetime
+
+from pathlib import Path
+
+import httpx2
+import pytest
+
+from imgpro_lite.testing.control_plane import ControlError
+from imgpro_lite.testing.server_process import ServerProcess
+from imgpro_lite.testing.stand_in import DEFAULT_EMAIL, StandIn, find_seed_key
+
+DAY_SECONDS = 86_400
+
+
+def usage(imgpro: StandIn, key: str = "") -> httpx2.Response:
+    return httpx2.get(f"{imgpro.base_url}/v1/usage", headers={"Authorization": f"Bearer {key or imgpro.key}"})
+
+
+def test_a_key_of_a_verified_team(imgpro: StandIn) -> None:
+    answer = usage(imgpro)
+    assert answer.status_code == 200
+    assert answer.json() | {"plan": "free", "verified": True, "uploads_used": 0} == answer.json()
+
+
+@pytest.mark.parametrize("name", ["one", "other"])
+def test_every_test_begins_anew(imgpro: StandIn, name: str) -> None:
+    """Whichever comes second would meet what the first has left."""
+    assert [team["email"] for team in imgpro.teams()] == [DEFAULT_EMAIL]
+    assert imgpro.faults() == []
+    assert imgpro.control.get("/clock")["offset_seconds"] == 0
+    imgpro.new_key(f"{name}@example.com")
+    imgpro.fail_next("/v1/usage", status=503, times=None)
+    imgpro.advance(days=400)
+
+
+def test_the_clock(imgpro: StandIn) -> None:
+    before = imgpro.now
+    assert 0 <= imgpro.advance(days=1, hours=1, minutes=1, seconds=1) - before - DAY_SECONDS - 3661 <= 60
+    for moment in (datetime(2030, 1, 1, tzinfo=UTC), 1_893_456_000, "2030-01-01"):
+        assert 0 <= imgpro.set_time(moment) - 1_893_456_000 <= 60
+
+
+def test_faults(imgpro: StandIn) -> None:
+    imgpro.fail_next("/v1/usage", status=429, retry_after_seconds=7)
+    refused = usage(imgpro)
+    assert (refused.status_code, refused.headers["Retry-After"]) == (429, "7")
+    assert usage(imgpro).status_code == 200
+    imgpro.fail_next("/v1/*", code="overloaded", times=None)
+    assert [usage(imgpro).status_code, usage(imgpro).status_code] == [503, 503]
+    assert [fault["used"] for fault in imgpro.faults()] == [1, 2]
+    imgpro.clear_faults()
+    assert usage(imgpro).status_code == 200
+
+
+def test_snapshots(imgpro: StandIn) -> None:
+    snapshot, named = imgpro.snapshot(), imgpro.snapshot("pro")
+    imgpro.change_team(DEFAULT_EMAIL, plan="pro")
+    time = imgpro.advance(days=10)
+    imgpro.snapshot("pro")
+    snapshot.restore(clock=False)
+    assert usage(imgpro).json()["plan"] == "free"
+    assert imgpro.now >= time
+    named.restore()
+    assert usage(imgpro).json()["plan"] == "pro"
+    snapshot.delete()
+    with pytest.raises(ControlError) as error:
+        snapshot.restore()
+    assert error.value.status == 404
+
+
+def test_teams_and_keys(imgpro: StandIn) -> None:
+    new = imgpro.new_key("else@example.com", name="reader", plan="scale", abilities=["read"])
+    assert usage(imgpro, new["key"]).json()["plan"] == "scale"
+    assert imgpro.change_team(new["key_id"], uploads_used=9)["uploads_used"] == 9
+    imgpro.reset()
+    assert usage(imgpro, new["key"]).status_code == 401
+
+
+def test_a_refusal_names_every_wrong_field(imgpro: StandIn) -> None:
+    with pytest.raises(ControlError, match=r"(?s)422.*email: .*plan: must be one of") as error:
+        imgpro.new_key("nobody", plan="gold")
+    assert error.value.answer["error"] == "validation_error"
+
+
+def test_the_server_ends_with_its_starter(imgpro_server: ServerProcess) -> None:
+    """What serves this very session has a directory of its own, and no settings of ours."""
+    assert "imgpro-lite-dev-" in imgpro_server.facts["data_dir"]
+    imgpro_server.check()
+
+
+@pytest.mark.parametrize(
+    ("text", "key"),
+    [
+        ("", None),
+        ('[[team]]\nemail = "a@example.com"\n[[team]]\nkeys = ["img_live_b", "img_live_c"]\n', "img_live_b"),
+        ('[[team]]\nkeys = [{ key = "img_live_d", name = "d" }]\n', "img_live_d"),
+    ],
+)
+def test_the_key_of_a_seed(tmp_path: Path, text: str, key: str | None) -> None:
+    (tmp_path / "seed.toml").write_text(text)
+    assert find_seed_key(tmp_path) == key
