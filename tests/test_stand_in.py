@@ -1,7 +1,6 @@
 """The fixture `imgpro` as a test suite has it: the control plane as methods, and every test begins anew."""
 
 from datetime import UTC, datetime
-
 from pathlib import Path
 
 import httpx2

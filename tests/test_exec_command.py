@@ -1,0 +1,171 @@
+"""`imgpro-lite exec`: a command with a server of its own, of which nothing is left however it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from commands import run_main
+from running import WAIT_SECONDS, command, environment, is_alive, run, until
+
+# What is run: it writes down what it was given and asks the server; on Ctrl-C it asks again before it ends.
+PROGRAM = """
+import json, os, signal, sys, time, urllib.request
+from pathlib import Path
+
+def ask():
+    with urllib.request.urlopen(os.environ["IMGPRO_CONTROL_URL"] + "/clock") as answer:
+        return answer.status
+
+def clean_up(number, frame):
+    time.sleep(0.3)
+    Path("cleaned-up").write_text(str(ask()))
+    sys.exit(3)
+
+signal.signal(signal.SIGINT, clean_up)
+umask = os.umask(0)
+os.umask(umask)
+request = urllib.request.Request(
+    os.environ["IMGPRO_URL"] + "/v1/usage", headers={"Authorization": "Bearer " + os.environ["IMGPRO_KEY"]}
+)
+with urllib.request.urlopen(request) as answer:
+    usage = json.load(answer)
+told = {"pid": os.getpid(), "arguments": sys.argv[1:], "umask": umask, "usage": usage, "control": ask()}
+Path("told.new").write_text(json.dumps(told))
+Path("told.new").rename("told")
+if "wait" in sys.argv:
+    time.sleep(60)
+sys.exit(7)
+"""
+
+
+class Run:
+    """A command under `exec`, whose temporary files are to be seen."""
+
+    def __init__(self, directory: Path, *options: str, arguments: tuple[str, ...] = ()) -> None:
+        self.directory = directory
+        self.temporary = directory / "tmp"
+        self.temporary.mkdir(exist_ok=True)
+        self.process = subprocess.Popen(
+            command("exec", *options, "--", sys.executable, "-c", PROGRAM, *arguments),
+            cwd=directory,
+            env=environment() | {"TMPDIR": str(self.temporary), "IMGPRO_KEY": "not this one"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            umask=0o027,
+            start_new_session=True,
+        )
+
+    def told(self) -> dict[str, Any]:
+        """What the program has written down, once it has."""
+        path = self.directory / "told"
+        until(lambda: path.exists() or self.process.poll() is not None)
+        told: dict[str, Any] = json.loads(path.read_text())
+        return told
+
+    def end(self) -> tuple[int, str, str]:
+        """Exit status, standard output and standard error, at its end."""
+        out, err = self.process.communicate(timeout=WAIT_SECONDS)
+        return self.process.returncode, out, err
+
+    def left(self) -> list[Path]:
+        """What is left of the server."""
+        return list(self.temporary.iterdir())
+
+
+@pytest.fixture
+def waiting(tmp_path: Path) -> Iterator[Run]:
+    """A command that waits."""
+    running = Run(tmp_path, arguments=("wait",))
+    pid = running.told()["pid"]
+    assert running.left() != []
+    yield running
+    for process in (running.process.pid, pid):
+        if is_alive(process):
+            os.kill(process, signal.SIGKILL)
+    running.process.communicate()
+
+
+def test_the_command_has_a_server_and_its_status_is_passed_on(tmp_path: Path) -> None:
+    running = Run(tmp_path, "--log", "server.log", arguments=("--", "-x", "two words"))
+    assert running.end() == (7, "", "")
+    told = running.told()
+    assert told["arguments"] == ["--", "-x", "two words"]
+    assert told["usage"] | {"plan": "free", "verified": True} == told["usage"]
+    assert (told["control"], told["umask"]) == (200, 0o027)
+    assert running.left() == []
+    assert "GET /v1/usage 200" in (tmp_path / "server.log").read_text()
+
+
+@pytest.mark.slow
+def test_ctrl_c_is_for_the_command_which_still_has_its_server(waiting: Run) -> None:
+    os.killpg(waiting.process.pid, signal.SIGINT)
+    assert waiting.end()[0] == 3
+    assert (waiting.directory / "cleaned-up").read_text() == "200"
+    assert waiting.left() == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_is_passed_on(waiting: Run, number: int) -> None:
+    pid = waiting.told()["pid"]
+    waiting.process.send_signal(number)
+    assert waiting.end()[0] == 128 + number
+    assert not is_alive(pid)
+    assert waiting.left() == []
+
+
+def test_no_server_outlives_an_exec_that_was_killed(waiting: Run) -> None:
+    waiting.process.kill()
+    until(lambda: waiting.left() == [])
+
+
+@pytest.mark.slow
+def test_a_signal_while_the_server_starts(tmp_path: Path) -> None:
+    running = Run(tmp_path)
+    until(running.left)
+    running.process.terminate()
+    assert running.end()[0] == 128 + signal.SIGTERM
+    until(lambda: running.left() == [])
+    assert not (tmp_path / "told").exists()
+
+
+@pytest.mark.slow
+def test_a_server_that_dies(waiting: Run) -> None:
+    """Its log is shown, and it is a failure whatever the command makes of it."""
+    (root,) = waiting.left()
+    children = Path(f"/proc/{waiting.process.pid}/task/{waiting.process.pid}/children").read_text().split()
+    (server,) = set(map(int, children)) - {waiting.told()["pid"]}
+    os.kill(server, signal.SIGKILL)
+    os.kill(waiting.told()["pid"], signal.SIGTERM)
+    status, _, err = waiting.end()
+    assert status == 1
+    assert "The imgpro-lite server has ended (exit status -9)." in err
+    assert "GET /v1/usage 200" in err
+    assert root.exists()  # for the next one to remove
+
+
+@pytest.mark.slow
+def test_a_server_that_does_not_start(tmp_path: Path) -> None:
+    (tmp_path / "imgpro.toml").write_text("[server]\nport = 'many'\n")
+    ended = run(tmp_path, "exec", "--config", "imgpro.toml", "--", "touch", "ran")
+    assert ended.returncode == 1
+    assert "did not start" in ended.stderr
+    assert "port" in ended.stderr
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize(("name", "status"), [("no-such-command", 127), ("./not-executable", 126)])
+def test_a_command_that_cannot_be_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, status: int) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "not-executable").touch(mode=0o600)
+    assert run_main("exec", name)[::2] == (
+        status,
+        f"imgpro-lite: {name}: {'cannot be executed' if status == 126 else 'command not found'}\n",
+    )
