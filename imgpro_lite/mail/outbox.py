@@ -1,7 +1,6 @@
 """Where mail goes without a mail server: files in the data directory, which mail programs open."""
 
 import asyncio
-import contextlib
 import os
 import re
 import secrets
@@ -20,7 +19,7 @@ from imgpro_lite.store.files import sync_directory, sync_file
 MAX_FILES = 10_000
 
 _STAMP = "%Y%m%dT%H%M%SZ"
-_NAME = re.compile(r"([0-9]{8}T[0-9]{6}Z)-([0-9]+)-([a-z_]+)-[0-9a-f]+\.eml")
+_NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9]+-[a-z_]+-[0-9a-f]+\.eml")
 
 
 class Outbox:
@@ -130,12 +129,10 @@ class Outbox:
 
 def is_name(name: str) -> bool:
     """Whether a file is one of ours: it begins with a date and time that there are."""
-    found = _NAME.fullmatch(name)
-    if found is None:
+    try:
+        return _NAME.fullmatch(name) is not None and _written_at(name) > 0
+    except ValueError:
         return False
-    with contextlib.suppress(ValueError):
-        return datetime.strptime(found[1], _STAMP).year > 0
-    return False
 
 
 def order(name: str) -> tuple[int, str]:
