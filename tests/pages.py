@@ -82,13 +82,13 @@ class Page(HTMLParser):
         return [values for name, values in self.tags if name == tag]
 
 
-def check_page(answer: Any, status: int = 200, policy: str = POLICY) -> Page:
+def check_page(answer: Any, status: int = 200, policy: str = POLICY, referrer: str = "no-referrer") -> Page:
     """A page with the headers that every page has, and nothing in it that could run."""
     assert answer.status_code == status, answer.text
     headers = answer.headers
     assert headers["content-type"] == "text/html; charset=utf-8"
     assert headers["content-security-policy"] == policy
-    assert headers["referrer-policy"] == "no-referrer"
+    assert headers["referrer-policy"] == referrer
     assert headers["cache-control"] == "no-store"
     assert headers["x-content-type-options"] == "nosniff"
     assert headers["cross-origin-opener-policy"] == "same-origin"

@@ -367,6 +367,27 @@ def test_files_go_when_their_links_are_of_no_use(start: ApiFactory) -> None:
     assert all(path.exists() for path in others)
 
 
+def test_the_last_days_of_a_month_are_days_too(start: ApiFactory) -> None:
+    api = start()
+    api.clock.at = 1_701_345_600  # 30 November 2023
+    api.new_key(email="first@example.com")
+    deliver(api)
+    api = start()
+    api.clock.advance(seconds=LINK_SECONDS)
+    tidy(api)
+    assert outbox_files(api) == []
+
+
+def test_numbers_go_on_after_a_restart(start: ApiFactory) -> None:
+    start().new_key(email="first@example.com")
+    api = start()
+    deliver(api)
+    api.clock.advance(seconds=-3600)
+    api.new_key(email="second@example.com")
+    deliver(api)
+    assert [path.name.split("-")[1] for path in outbox_files(api)] == ["000002", "000001"]
+
+
 def test_what_a_crash_left_half_written_goes(start: ApiFactory) -> None:
     api = start()
     api.new_key()

@@ -47,17 +47,18 @@ async def get_clock(request: Request) -> JsonAnswer:
 async def set_clock(request: Request) -> JsonAnswer:
     """PUT /_dev/clock. It goes on from there."""
     moment = parse(Moment, await read_json_object(request))
-    return await _move(request, moment.now, "now")
+    return JsonAnswer(await move(request, moment.now, "now"))
 
 
 async def advance_clock(request: Request) -> JsonAnswer:
     """POST /_dev/clock/advance"""
     step = parse(Step, await read_json_object(request))
     seconds = sum(getattr(step, unit) * length for unit, length in _UNIT_SECONDS.items())
-    return await _move(request, control(request).clock.now() + seconds, "seconds")
+    return JsonAnswer(await move(request, control(request).clock.now() + seconds, "seconds"))
 
 
-async def _move(request: Request, at: int, field: str) -> JsonAnswer:
+async def move(request: Request, at: int, field: str) -> dict[str, Any]:
+    """Set the clock to a Unix time, and do what has become due. Raises ValidationFailed, naming a field."""
     if not 0 <= at <= LATEST_UNIX_SECONDS:
         raise ValidationFailed({field: ["must lead to a date from 1970 to the year 9000"]})
     clock = control(request).clock
@@ -66,7 +67,7 @@ async def _move(request: Request, at: int, field: str) -> JsonAnswer:
     dev_dir = DevDir(rt.settings.data_dir.absolute())
     await asyncio.to_thread(dev_dir.write_offset_seconds, clock.offset_seconds)
     await follow_clock(rt)
-    return JsonAnswer(describe(clock))
+    return describe(clock)
 
 
 async def follow_clock(rt: Runtime) -> None:

@@ -58,7 +58,7 @@ async def put_snapshot(request: Request) -> JsonAnswer:
 async def restore_snapshot(request: Request) -> JsonAnswer:
     """POST /_dev/snapshots/{name}/restore"""
     wanted = parse(Restore, await read_json_object(request, empty_ok=True))
-    snapshot = _get(_folder(request))
+    snapshot = get(_folder(request))
     await state.restore(runtime(request), control(request), snapshot, with_clock=wanted.clock)
     return JsonAnswer(_present(snapshot) | {"clock": describe(control(request).clock)})
 
@@ -67,13 +67,17 @@ async def delete_snapshot(request: Request) -> Response:
     """DELETE /_dev/snapshots/{name}"""
     folder = _folder(request)
     async with control(request).traffic.held():  # it may be the one that is being restored
-        _get(folder)
+        get(folder)
         await asyncio.to_thread(remove_snapshot, folder)
     return Response(status_code=204)
 
 
 def _folder(request: Request) -> Path:
-    name: str = request.path_params["name"]
+    return folder_of(request, request.path_params["name"])
+
+
+def folder_of(request: Request, name: str) -> Path:
+    """Where a snapshot of this name is, if there is one. Raises ValidationFailed."""
     if not _NAME.fullmatch(name):
         message = (
             "must be 1 to 64 small letters, digits, dots, hyphens and underscores, and begin with a letter or digit"
@@ -82,7 +86,8 @@ def _folder(request: Request) -> Path:
     return state.dev_dir_of(runtime(request)).snapshots / name
 
 
-def _get(folder: Path) -> Snapshot:
+def get(folder: Path) -> Snapshot:
+    """The snapshot in a folder. Raises NotFound."""
     snapshot = find_snapshot(folder)
     if snapshot is None:
         raise NotFound(f"There is no snapshot {folder.name}.")

@@ -55,9 +55,12 @@ class NewKeyFields(Fields):
 
 async def list_teams(request: Request) -> JsonAnswer:
     """GET /_dev/teams"""
-    rt = runtime(request)
-    found = await rt.db.read(team_changes.list_teams_and_keys)
-    return JsonAnswer({"teams": [_present(rt, team) for team in found]})
+    return JsonAnswer({"teams": await show_teams(runtime(request))})
+
+
+async def show_teams(rt: Runtime) -> list[dict[str, Any]]:
+    """Every team with its usage and keys, oldest first."""
+    return [_present(rt, team) for team in await rt.db.read(team_changes.list_teams_and_keys)]
 
 
 async def change_team(request: Request) -> JsonAnswer:

@@ -13,9 +13,9 @@ from imgpro_lite.settings import Settings
 OUTBOX_NAME = "outbox"
 
 
-def open_sender(settings: Settings, data_dir: Path, clock: Clock) -> Sender:
-    """What takes the mail. Nothing is connected or written yet."""
+def open_sender(settings: Settings, data_dir: Path, clock: Clock, *, keeps_all: bool = False) -> Sender:
+    """What takes the mail. Nothing is connected or written yet. `keeps_all` is for a clock that jumps: files stay."""
     if settings.mail.host:
         return SmtpServer(settings.mail, mail_domain(settings.public_url))
     # A file is of no use for longer than the links in it.
-    return Outbox(data_dir / OUTBOX_NAME, clock, keep_seconds=LINK_SECONDS)
+    return Outbox(data_dir / OUTBOX_NAME, clock, keep_seconds=None if keeps_all else LINK_SECONDS)
