@@ -22,6 +22,9 @@ _BANNER_COLUMNS = 72
 @click.option("--port", type=int, help="TCP port; 0 lets the system choose one.")
 @click.option("--dev", is_flag=True, help="Dev mode: time, mail, plans and faults can be turned. For tests only.")
 @click.option("--dev-host", metavar="NAME", help="A host name under which dev mode may also be called.")
+@click.option(
+    "--seed", "seed_folder", metavar="DIR", type=click.Path(path_type=Path), help="A seed for dev mode to begin with."
+)
 @click.option("--print-json", is_flag=True, help="Print one line of JSON when the server listens, and nothing else.")
 def serve(
     config_path: Path | None,
@@ -30,13 +33,18 @@ def serve(
     port: int | None,
     dev: bool,
     dev_host: str | None,
+    seed_folder: Path | None,
     print_json: bool,
 ) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
     if dev_host and not dev:
         raise OperatorError("--dev-host is for dev mode: give --dev too.")
+    if seed_folder and not dev:
+        raise OperatorError("--seed is for dev mode: give --dev too, or load it once with `imgpro-lite seed`.")
     configuration = load(config_path, {"data_dir": data_dir, "server.host": host, "server.port": port})
-    settings, mode = enter_dev_mode(configuration.settings, dev_host) if dev else (configuration.settings, None)
+    settings, mode = configuration.settings, None
+    if dev:
+        settings, mode = enter_dev_mode(settings, dev_host, seed_folder)
     logs.configure(settings.log)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])

@@ -117,7 +117,7 @@ def read_seed(folder: Path) -> Seed:
     problems += _team_conflicts(teams)
     problems += _image_conflicts(images)
     root = folder.resolve()
-    team_of = dict[int, int | None]()
+    team_of = {}
     for number, image in images.items():
         where = label(number, image)
         if reason := _file_problem(root, image.file):
@@ -187,11 +187,9 @@ def _team_conflicts(teams: Mapping[int, SeedTeam]) -> list[str]:
     problems = _repeated(named("hash"), [(number, team.hash) for number, team in teams.items() if team.hash])
     problems += _repeated(named("keys"), [(number, key.key) for number, team in teams.items() for key in team.keys])
     # An address has one verified team; without a hash nothing tells its unverified spaces apart.
-    problems += _repeated(
-        named("email"),
-        [(n, (team.email, team.verified)) for n, team in teams.items() if team.verified or team.hash is None],
-    )
-    return problems
+    bare = {team.email for team in teams.values() if not team.verified and team.hash is None}
+    single = [(n, team) for n, team in teams.items() if team.verified or team.email in bare]
+    return problems + _repeated(named("email"), [(n, (team.email, team.verified)) for n, team in single])
 
 
 def _image_conflicts(images: Mapping[int, SeedImage]) -> list[str]:
