@@ -17,7 +17,7 @@ from starlette.routing import BaseRoute, Route
 from imgpro_lite.background import Background
 from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock, MovableClock
-from imgpro_lite.dev import state
+from imgpro_lite.dev import seed, state
 from imgpro_lite.dev.control import Control
 from imgpro_lite.dev.fault_injection import FaultInjection
 from imgpro_lite.dev.guard import Guard
@@ -274,6 +274,7 @@ async def open_runtime(
         stack.push_async_callback(save_rate_windows, runtime)
         if control:
             await state.begin(runtime, control)
+            await seed.load(runtime, control)
         for background in (runtime.background, refining := Background()):
             stack.push_async_callback(background.stop)
         refining.start(partial(refine_forever, runtime))

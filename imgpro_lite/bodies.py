@@ -35,7 +35,7 @@ MAX_BODY_FIELDS = 100
 Model = TypeVar("Model", bound=BaseModel)
 
 
-def _optional(check: Callable[[Any], Any]) -> BeforeValidator:
+def optional(check: Callable[[Any], Any]) -> BeforeValidator:
     """A field that may also be null, which means the same as leaving it out."""
     return BeforeValidator(lambda value: None if value is None else check(value))
 
@@ -57,42 +57,42 @@ class KeyFields(Fields):
 
     model_config = ConfigDict(extra="ignore")
 
-    email: Annotated[str | None, _optional(check_email)] = None
-    name: Annotated[str | None, _optional(check_name)] = None
+    email: Annotated[str | None, optional(check_email)] = None
+    name: Annotated[str | None, optional(check_name)] = None
 
 
 class UploadFields(Fields):
     """What comes with a new image, however it arrives."""
 
-    name: Annotated[str | None, _optional(check_name)] = None
-    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
-    namespace: Annotated[str | None, _optional(check_namespace)] = None
-    public: Annotated[bool | None, _optional(check_public)] = None
-    external_id: Annotated[str | None, _optional(check_external_id)] = None
-    date: Annotated[int | None, _optional(check_date)] = None
-    ttl: Annotated[int | None, _optional(check_ttl)] = None
-    metadata: Annotated[dict[str, Any] | None, _optional(check_metadata)] = None
+    name: Annotated[str | None, optional(check_name)] = None
+    tags: Annotated[tuple[str, ...] | None, optional(check_tags)] = None
+    namespace: Annotated[str | None, optional(check_namespace)] = None
+    public: Annotated[bool | None, optional(check_public)] = None
+    external_id: Annotated[str | None, optional(check_external_id)] = None
+    date: Annotated[int | None, optional(check_date)] = None
+    ttl: Annotated[int | None, optional(check_ttl)] = None
+    metadata: Annotated[dict[str, Any] | None, optional(check_metadata)] = None
 
 
 class PatchFields(Fields):
     """The body of PATCH /v1/media/{id}. What was not sent stays; null clears what can be empty."""
 
     name: Annotated[str, BeforeValidator(check_new_name)] = ""
-    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    tags: Annotated[tuple[str, ...] | None, optional(check_tags)] = None
     tag_mode: Annotated[TagMode, BeforeValidator(check_tag_mode)] = TagMode.REPLACE
-    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    namespace: Annotated[str | None, optional(check_namespace)] = None
     public: Annotated[bool, BeforeValidator(check_public)] = True
-    date: Annotated[int | None, _optional(check_date)] = None
-    external_id: Annotated[str | None, _optional(check_external_id)] = None
+    date: Annotated[int | None, optional(check_date)] = None
+    external_id: Annotated[str | None, optional(check_external_id)] = None
     metadata: Annotated[dict[str, Any], BeforeValidator(check_metadata)] = Field(default_factory=dict)
 
 
 class BatchUpdate(Fields):
     """What PATCH /v1/media/batch does to each image."""
 
-    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    tags: Annotated[tuple[str, ...] | None, optional(check_tags)] = None
     tag_mode: Annotated[TagMode, BeforeValidator(check_tag_mode)] = TagMode.REPLACE
-    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    namespace: Annotated[str | None, optional(check_namespace)] = None
     public: Annotated[bool, BeforeValidator(check_public)] = True
 
 
@@ -106,15 +106,15 @@ class BatchUpdateFields(Fields):
 class BatchDeleteFields(Fields):
     """The body or query of DELETE /v1/media/batch: images by id, or all of a namespace."""
 
-    ids: Annotated[tuple[str, ...] | None, _optional(check_ids)] = None
-    namespace: Annotated[str | None, _optional(check_namespace)] = None
+    ids: Annotated[tuple[str, ...] | None, optional(check_ids)] = None
+    namespace: Annotated[str | None, optional(check_namespace)] = None
 
 
 class ListFields(Fields):
     """The query of GET /v1/media."""
 
-    namespace: Annotated[str | None, _optional(check_namespace)] = None
-    tags: Annotated[tuple[str, ...] | None, _optional(check_tags)] = None
+    namespace: Annotated[str | None, optional(check_namespace)] = None
+    tags: Annotated[tuple[str, ...] | None, optional(check_tags)] = None
     tag_mode: Annotated[str, BeforeValidator(check_filter_mode)] = "all"
     cursor: str | None = None
     limit: Annotated[int, BeforeValidator(check_limit)] = DEFAULT_PAGE_IMAGES

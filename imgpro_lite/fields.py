@@ -14,6 +14,8 @@ from typing import Any
 
 from email_validator import EmailNotValidError, validate_email
 
+from imgpro_lite import ids
+from imgpro_lite.models import Ability
 from imgpro_lite.strict_json import parse_json
 
 MAX_EMAIL_CHARS = 320  # RFC 3696: 64 before the @, 255 after it
@@ -103,6 +105,20 @@ def check_email(value: Any) -> str:
         return validate_email(_text(value).strip(), check_deliverability=False).normalized.lower()
     except EmailNotValidError as error:
         raise ValueError("must be a valid e-mail address") from error
+
+
+def check_api_key(value: Any) -> str:
+    """A key that somebody has chosen, where that is allowed: in tests, and by the operator."""
+    if not isinstance(value, str) or not ids.is_api_key(value):
+        raise ValueError(f"must be {ids.API_KEY_PREFIX} and {ids.API_KEY_CHARS} letters and digits")
+    return value
+
+
+def check_abilities(value: Any) -> frozenset[Ability]:
+    """What a key may do."""
+    if not isinstance(value, list) or not value or not all(name in list(Ability) for name in value):
+        raise ValueError('must be an array of "read", "write" or both')
+    return frozenset(Ability(name) for name in value)
 
 
 def check_name(value: Any) -> str:

@@ -56,6 +56,20 @@ def is_api_key(text: str) -> bool:
     return text.startswith(API_KEY_PREFIX) and len(secret) == API_KEY_CHARS and set(secret) <= set(_BASE62)
 
 
+def is_media_id(text: str) -> bool:
+    """Whether a text has the form of an image's id."""
+    return _is_name(text, MEDIA_ID_CHARS)
+
+
+def is_team_hash(text: str) -> bool:
+    """Whether a text has the form of a team's hash."""
+    return _is_name(text, TEAM_HASH_CHARS)
+
+
+def _is_name(text: str, length: int) -> bool:
+    return len(text) == length and set(text) <= set(_LOWER) and not set(text).isdisjoint(string.digits)
+
+
 def api_key_sha256(key: str) -> bytes:
     """What is stored of a key. It has 190 random bits, so a plain hash cannot be searched."""
     return hashlib.sha256(key.encode("utf-8", "surrogatepass")).digest()

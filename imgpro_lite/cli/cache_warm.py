@@ -1,27 +1,19 @@
 """`imgpro-lite cache warm`: variants made before anybody asks for them."""
 
 import asyncio
-import contextlib
-import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import rich_click as click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from imgpro_lite.cli.making import open_maker, require_owner
 from imgpro_lite.cli.offline import library_clock, open_library, require_database, settings_for_command
 from imgpro_lite.cli.options import configuration_options
-from imgpro_lite.clock import Clock
-from imgpro_lite.errors import OperatorError
 from imgpro_lite.formats import CONVERTIBLE_TO, SIZES_PX, Format, parse_extension
-from imgpro_lite.imaging import sandbox
-from imgpro_lite.imaging.capacity import share_out
-from imgpro_lite.imaging.pool import WorkerPool
-from imgpro_lite.imaging.process import WorkerDied
 from imgpro_lite.models import Media
-from imgpro_lite.runtime import Maker
 from imgpro_lite.services.making import Variant
 from imgpro_lite.services.warming import (
     FULL_SHARE,
@@ -34,10 +26,7 @@ from imgpro_lite.services.warming import (
     list_images,
 )
 from imgpro_lite.settings import BYTES_PER_MB, Settings
-from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.cache import VariantCache
-from imgpro_lite.store.data_dir import CACHE_NAME, INTERMEDIATES_NAME, operator_errors
 from imgpro_lite.store.files import yield_to_others
 
 EXIT_SOME_FAILED = 1
@@ -45,7 +34,6 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 # Uploads are refused below the free-space mark, so this ends long before.
 FREE_SPACE_FACTOR = 2
-NO_LIMIT_BYTES = sys.maxsize
 
 
 @click.command()
@@ -73,7 +61,7 @@ def warm(
     """
     settings = settings_for_command(config_path, data_dir)
     require_database(settings)
-    _require_owner(settings.data_dir)
+    require_owner(settings.data_dir)
     wanted = Wanted(_sizes(sizes), _formats(formats))
     selection = Selection(email, namespace, limit)
     yield_to_others()
@@ -102,7 +90,10 @@ def _run(settings: Settings, wanted: Wanted, images: Iterator[Media], count: int
             console.print(f"{_address(variant)}: {reason}", soft_wrap=True)
 
         async def warm_all() -> None:
-            async with _open_maker(settings) as maker:
+            blobs = BlobStore(
+                settings.data_dir.absolute(), FREE_SPACE_FACTOR * settings.storage.min_free_mb * BYTES_PER_MB
+            )
+            async with open_maker(settings, blobs) as maker:
                 limit_bytes = settings.cache.max_mb * BYTES_PER_MB
                 warming = Warming(maker, wanted, limit_bytes, warmed, lambda: progress.advance(task), tell_failure)
                 await warming.run(images, parallel=len(maker.pool.pids))
@@ -112,41 +103,6 @@ def _run(settings: Settings, wanted: Wanted, images: Iterator[Media], count: int
         except KeyboardInterrupt:
             return warmed, True
     return warmed, False
-
-
-@contextlib.asynccontextmanager
-async def _open_maker(settings: Settings) -> AsyncIterator[Maker]:
-    """Workers of the command's own, and the server's files. Raises OperatorError."""
-    data_dir = settings.data_dir.absolute()
-    blobs = BlobStore(data_dir, FREE_SPACE_FACTOR * settings.storage.min_free_mb * BYTES_PER_MB)
-    cache, intermediates = (VariantCache(data_dir / name, NO_LIMIT_BYTES) for name in (CACHE_NAME, INTERMEDIATES_NAME))
-    with operator_errors(data_dir):
-        cache.prepare(beside_server=True)
-        intermediates.prepare(beside_server=True)
-    # Half as many as the server has, each with as much memory: together they are there besides the server's.
-    count, memory_mb = share_out(settings.imaging, sandbox.count_cores(), sandbox.total_memory_mb())
-    share = {"workers": max(1, count // 2), "worker_memory_mb": memory_mb}
-    imaging = settings.imaging.model_copy(update=share)
-    in_flight = SingleFlight()
-    pool = WorkerPool(imaging)
-    async with contextlib.AsyncExitStack() as stack:
-        # Closed in reverse: what was under way ends with the workers, and removes its temporary file.
-        stack.push_async_callback(in_flight.drain)
-        stack.push_async_callback(pool.close)
-        try:
-            await pool.start()
-        except (WorkerDied, TimeoutError) as error:
-            raise OperatorError("The processes that decode pictures do not start.") from error
-        yield Maker(imaging, blobs, cache, intermediates, pool, Clock(), in_flight)
-
-
-def _require_owner(directory: Path) -> None:
-    """Raise OperatorError for another user than the server's, who could not read what this one makes."""
-    if hasattr(os, "geteuid") and directory.stat().st_uid != os.geteuid():
-        raise OperatorError(
-            f"The directory {directory.absolute()} belongs to another user. Run this as that user, so that the server "
-            "can read what is made."
-        )
 
 
 def _sizes(text: str) -> list[str | None]:

@@ -23,6 +23,7 @@ _MODULES = {
     "media": "media",
     "mail": "mail",
     "cache": "cache",
+    "seed": "seed",
     "secrets": "signing",
     "upload": "upload",
     "config": "configuration",

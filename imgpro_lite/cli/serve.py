@@ -26,6 +26,9 @@ _BANNER_COLUMNS = 72
 @click.option("--dev", is_flag=True, help="Dev mode: time, mail, plans and faults can be turned. For tests only.")
 @click.option("--dev-host", metavar="NAME", help="A host name under which dev mode may also be called.")
 @click.option(
+    "--seed", "seed_folder", metavar="DIR", type=click.Path(path_type=Path), help="A seed for dev mode to begin with."
+)
+@click.option(
     "--temporary", is_flag=True, help="With --dev: keep everything in a directory that is removed at the end."
 )
 @click.option("--stop-with-stdin", is_flag=True, help="Stop when standard input ends, as when its writer is killed.")
@@ -39,12 +42,13 @@ def serve(
     port: int | None,
     dev: bool,
     dev_host: str | None,
+    seed_folder: Path | None,
     temporary: bool,
     stop_with_stdin: bool,
     print_json: bool,
 ) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
-    _refuse_without_dev({"--dev-host": dev_host, "--temporary": temporary}, dev)
+    _refuse_without_dev({"--dev-host": dev_host, "--seed": seed_folder, "--temporary": temporary}, dev)
     if temporary and data_dir:
         raise OperatorError("--temporary makes a data directory of its own: leave out --data-dir.")
     if temporary or stop_with_stdin:
@@ -54,7 +58,9 @@ def serve(
     if temporary:
         data_dir = ctx.with_resource(hold_temporary_data_dir())
     configuration = load(config_path, {"data_dir": data_dir, "server.host": host, "server.port": port})
-    settings, mode = enter_dev_mode(configuration.settings, dev_host) if dev else (configuration.settings, None)
+    settings, mode = configuration.settings, None
+    if dev:
+        settings, mode = enter_dev_mode(settings, dev_host, seed_folder)
     logs.configure(settings.log, at_once=dev)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
@@ -71,7 +77,8 @@ def serve(
 def _refuse_without_dev(options: dict[str, Any], dev: bool) -> None:
     for name, given in options.items():
         if given and not dev:
-            raise OperatorError(f"{name} is for dev mode: give --dev too.")
+            hint = ", or load it once with `imgpro-lite seed`" if name == "--seed" else ""
+            raise OperatorError(f"{name} is for dev mode: give --dev too{hint}.")
 
 
 def _facts(settings: Settings, mode: DevMode | None) -> dict[str, str | int | None]:

@@ -3,6 +3,7 @@
 import ipaddress
 import secrets
 from dataclasses import dataclass
+from pathlib import Path
 from urllib.parse import urlsplit
 
 from imgpro_lite.errors import OperatorError
@@ -20,6 +21,8 @@ class DevMode:
     """The one name, beside those of this machine, under which the server may be called."""
     token: str | None = None
     """What the control plane demands when others than this machine can reach it."""
+    seed_folder: Path | None = None
+    """What the library has when the server begins to listen, and after a reset."""
 
     @property
     def host_names(self) -> frozenset[str]:
@@ -27,12 +30,15 @@ class DevMode:
         return LOCAL_NAMES | ({self.host_name} if self.host_name else set())
 
 
-def enter_dev_mode(settings: Settings, host_name: str | None) -> tuple[Settings, DevMode]:
+def enter_dev_mode(
+    settings: Settings, host_name: str | None, seed_folder: Path | None = None
+) -> tuple[Settings, DevMode]:
     """The settings that dev mode runs with, and the mode. Raises OperatorError where strangers could reach it.
 
     Mail goes to the outbox and never to real people, and an upgrade is applied unless it is paid for elsewhere.
     """
-    mode = DevMode(host_name.lower(), secrets.token_urlsafe(TOKEN_BYTES)) if host_name else DevMode()
+    token = secrets.token_urlsafe(TOKEN_BYTES) if host_name else None
+    mode = DevMode(host_name.lower() if host_name else None, token, seed_folder)
     _refuse_other_addresses(settings, mode)
     changes = {
         "mail": settings.mail.model_copy(update={"host": ""}),

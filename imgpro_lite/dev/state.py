@@ -60,7 +60,7 @@ def leave_dev_dir(data_dir: Path) -> None:
 async def begin(rt: Runtime, control: Control) -> None:
     """Finish what a crash has cut short, and have an empty library to go back to. Raises OperatorError."""
     dev_dir = dev_dir_of(rt)
-    with operator_errors(rt.settings.data_dir), _refusals_in_words(rt.settings.data_dir):
+    with operator_errors(rt.settings.data_dir), refusals_in_words(rt.settings.data_dir):
         if restoring := dev_dir.find_restoring():
             snapshot = find_snapshot(restoring.folder)
             assert snapshot is not None  # enter_dev_dir has looked
@@ -73,7 +73,7 @@ async def begin(rt: Runtime, control: Control) -> None:
 
 
 @contextlib.contextmanager
-def _refusals_in_words(data_dir: Path) -> Iterator[None]:
+def refusals_in_words(data_dir: Path) -> Iterator[None]:
     """Tell the operator what a request would be told."""
     try:
         yield

@@ -5,9 +5,8 @@ from typing import Annotated, Any
 from pydantic import BeforeValidator, Field
 from starlette.requests import Request
 
-from imgpro_lite import ids
-from imgpro_lite.bodies import Fields, parse
-from imgpro_lite.fields import check_email, check_name
+from imgpro_lite.bodies import Fields, optional, parse
+from imgpro_lite.fields import check_abilities, check_api_key, check_email, check_name
 from imgpro_lite.models import Ability, ApiKey
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import limits, team_changes
@@ -18,18 +17,6 @@ from imgpro_lite.web.responses import JsonAnswer
 
 MAX_UPLOADS = 10**9  # far beyond any plan, and far from what SQLite cannot hold
 MAX_STORAGE_BYTES = 10**15  # a petabyte: as above
-
-
-def _check_abilities(value: Any) -> frozenset[Ability]:
-    if not isinstance(value, list) or not value or not all(name in list(Ability) for name in value):
-        raise ValueError('must be an array of "read", "write" or both')
-    return frozenset(Ability(name) for name in value)
-
-
-def _check_key(value: Any) -> str | None:
-    if value is not None and (not isinstance(value, str) or not ids.is_api_key(value)):
-        raise ValueError(f"must be {ids.API_KEY_PREFIX} and {ids.API_KEY_CHARS} letters and digits")
-    return value
 
 
 class TeamFields(Fields):
@@ -49,8 +36,8 @@ class NewKeyFields(Fields):
     name: Annotated[str, BeforeValidator(check_name)] = DEFAULT_KEY_NAME
     plan: str | None = None
     verified: bool = False
-    abilities: Annotated[frozenset[Ability], BeforeValidator(_check_abilities)] = ALL_ABILITIES
-    key: Annotated[str | None, BeforeValidator(_check_key)] = None
+    abilities: Annotated[frozenset[Ability], BeforeValidator(check_abilities)] = ALL_ABILITIES
+    key: Annotated[str | None, optional(check_api_key)] = None
 
 
 async def list_teams(request: Request) -> JsonAnswer:

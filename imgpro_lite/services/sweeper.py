@@ -15,6 +15,7 @@ from imgpro_lite.services.making import variants_of
 from imgpro_lite.settings import SECONDS_PER_DAY
 from imgpro_lite.store import media_rows
 from imgpro_lite.store.blobs import BlobStore
+from imgpro_lite.store.db import Database
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.sqlite_file import Tx
 
@@ -38,7 +39,7 @@ class Swept:
 async def sweep(rt: Runtime) -> Swept:
     """Do all that is due now."""
     expired = purged = 0
-    await remove_doubtful(rt)
+    await remove_doubtful(rt.db, rt.blobs)
     while count := await rt.db.write_freeing(_mark_expired):
         expired += count
     deleted_before = rt.clock.now() - _grace_seconds(rt)
@@ -69,11 +70,11 @@ def _delete_due(tx: Tx, deleted_before: int) -> int:
     return count
 
 
-async def remove_doubtful(rt: Runtime) -> None:
+async def remove_doubtful(db: Database, blobs: BlobStore) -> None:
     """Remove files that got their name in a transaction which then failed, unless a row has them by now."""
-    for sha256 in list(rt.blobs.doubtful):
-        await rt.db.write(_purge_unused, rt.blobs, sha256)
-        rt.blobs.doubtful.discard(sha256)
+    for sha256 in list(blobs.doubtful):
+        await db.write(_purge_unused, blobs, sha256)
+        blobs.doubtful.discard(sha256)
 
 
 def _purge_unused(tx: Tx, blobs: BlobStore, sha256: bytes) -> None:

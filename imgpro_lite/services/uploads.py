@@ -9,9 +9,10 @@ import asyncio
 import contextlib
 import hashlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Concatenate, ParamSpec, TypeVar
 
 from imgpro_lite import fields as field_rules
 from imgpro_lite import ids
@@ -20,17 +21,22 @@ from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, ImgProError, 
 from imgpro_lite.formats import Format, sniff
 from imgpro_lite.imaging.jobs import Probed
 from imgpro_lite.models import Caller, Media, NewMedia, Team
-from imgpro_lite.runtime import Runtime
+from imgpro_lite.runtime import Maker, Runtime
 from imgpro_lite.services.accounts import get_current_team, retention_days
 from imgpro_lite.services.limits import charge_upload
 from imgpro_lite.services.preparing import Preparation
 from imgpro_lite.services.sweeper import remove_doubtful
 from imgpro_lite.settings import BYTES_PER_MB, SECONDS_PER_DAY, Settings
 from imgpro_lite.store import account_rows, media_rows
+from imgpro_lite.store.blobs import BlobStore
+from imgpro_lite.store.db import Database
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import disk_full_as_refusal
 from imgpro_lite.store.spool import SpooledFile
 from imgpro_lite.store.sqlite_file import Tx
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
 def file_limit_bytes(settings: Settings, caller: Caller) -> int:
@@ -56,23 +62,41 @@ async def store_upload(
     Raises Duplicate, Forbidden, UnsupportedFormat, QuotaExceeded, Overloaded, StorageFull.
     """
     await refuse_duplicate(rt, caller, fields)
-    await _refuse_blocked(rt, file.sha256)
+    await rt.db.read(refuse_blocked, file.sha256)
+    format_ = format_of(file)
+    async with decoded(rt.maker, file, format_, caller.subject) as (stored, probed):
+        new = new_media(ids.new_media_id(), stored, format_, probed, fields, filename)
+        return await keep(rt.db, rt.blobs, new.sha256, _insert, rt, caller, new, stored.path)
+
+
+def format_of(file: SpooledFile) -> Format:
+    """What the file is by its first bytes. Raises UnsupportedFormat."""
     format_ = sniff(file.head)
     if format_ is None:
         raise UnsupportedFormat(
             "The file is not an image of a supported type: JPEG, PNG, WebP, GIF, SVG, HEIC, AVIF, TIFF or BMP."
         )
-    async with _decoded(rt, caller, file, format_) as (stored, probed):
-        new = _new_media(stored, format_, probed, fields, filename)
-        try:
-            inserted = await rt.db.write(_insert, rt, caller, new, stored.path)
-        except Exception:
-            with contextlib.suppress(ImgProError, sqlite3.Error, OSError):  # the sweep tries again
-                await remove_doubtful(rt)
-            raise
-        rt.blobs.doubtful.discard(new.sha256)
-        reached("upload.committed")
-        return inserted
+    return format_
+
+
+async def keep(
+    db: Database,
+    blobs: BlobStore,
+    sha256: bytes,
+    insert: Callable[Concatenate[Tx, P], T],
+    *args: P.args,
+    **kwargs: P.kwargs,
+) -> T:
+    """Run the transaction that adopts the file of this hash and inserts its row; if it fails, neither is left."""
+    try:
+        inserted = await db.write(insert, *args, **kwargs)
+    except Exception:
+        with contextlib.suppress(ImgProError, sqlite3.Error, OSError):  # the sweep tries again
+            await remove_doubtful(db, blobs)
+        raise
+    blobs.doubtful.discard(sha256)
+    reached("upload.committed")
+    return inserted
 
 
 async def refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) -> None:
@@ -84,30 +108,28 @@ async def refuse_duplicate(rt: Runtime, caller: Caller, fields: UploadFields) ->
         raise Duplicate(existing)
 
 
-async def _refuse_blocked(rt: Runtime, sha256: bytes) -> None:
-    if await rt.db.read(media_rows.is_blocked, sha256):
-        raise _blocked()
-
-
-def _blocked() -> Forbidden:
-    return Forbidden("This file is not accepted on this server.")
+def refuse_blocked(conn: sqlite3.Connection, sha256: bytes) -> None:
+    """Raise Forbidden for bytes that the operator refuses."""
+    if media_rows.is_blocked(conn, sha256):
+        raise Forbidden("This file is not accepted on this server.")
 
 
 @contextlib.asynccontextmanager
-async def _decoded(
-    rt: Runtime, caller: Caller, file: SpooledFile, format_: Format
+async def decoded(
+    maker: Maker, file: SpooledFile, format_: Format, owner: str
 ) -> AsyncIterator[tuple[SpooledFile, Probed]]:
-    """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised."""
+    """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised. Files of
+    different owners take turns. Raises UnsupportedFormat, Overloaded, StorageFull."""
     if format_ is not Format.SVG:
-        preparation = Preparation(rt.maker, file.sha256)
+        preparation = Preparation(maker, file.sha256)
         try:
-            yield file, await _probe_while_syncing(rt, caller, file, format_, preparation)
+            yield file, await _probe_while_syncing(maker, owner, file, format_, preparation)
         except BaseException:
             preparation.drop()
             raise
         return
-    with disk_full_as_refusal(), rt.blobs.temporary_path() as path:
-        probed = await rt.pool.probe(file.path, format_, sanitized=path, owner=caller.subject)
+    with disk_full_as_refusal(), maker.blobs.temporary_path() as path:
+        probed = await maker.pool.probe(file.path, format_, sanitized=path, owner=owner)
         content = await asyncio.to_thread(path.read_bytes)
         with path.open("rb+") as sanitized:
             stored = replace(
@@ -122,18 +144,18 @@ async def _decoded(
 
 
 async def _probe_while_syncing(
-    rt: Runtime, caller: Caller, file: SpooledFile, format_: Format, preparation: Preparation
+    maker: Maker, owner: str, file: SpooledFile, format_: Format, preparation: Preparation
 ) -> Probed:
     """What a worker sees, while the disk is busy too. Returns after both, whatever becomes of them."""
     syncing = asyncio.create_task(file.sync())
     try:
-        probed = await rt.pool.probe(
+        probed = await maker.pool.probe(
             file.path,
             format_,
             intermediates=preparation.paths,
             on_made=preparation.keep,
             on_end=preparation.end,
-            owner=caller.subject,
+            owner=owner,
         )
     except BaseException:
         await asyncio.wait([syncing])  # a thread is still using the descriptor, which the caller is about to close
@@ -143,9 +165,12 @@ async def _probe_while_syncing(
     return probed
 
 
-def _new_media(stored: SpooledFile, format_: Format, probed: Probed, fields: UploadFields, filename: str) -> NewMedia:
+def new_media(
+    media_id: str, stored: SpooledFile, format_: Format, probed: Probed, fields: UploadFields, filename: str
+) -> NewMedia:
+    """The image that a decoded file becomes."""
     return NewMedia(
-        id=ids.new_media_id(),
+        id=media_id,
         sha256=stored.sha256,
         format=format_,
         width=probed.width,
@@ -173,8 +198,7 @@ def _insert(tx: Tx, rt: Runtime, caller: Caller, new: NewMedia, path: Path) -> t
         if existing is not None:
             raise Duplicate(existing)
         media_rows.release_expired_external_id(tx.conn, owner.id, new.external_id, tx.now)
-    if media_rows.is_blocked(tx.conn, new.sha256):
-        raise _blocked()
+    refuse_blocked(tx.conn, new.sha256)
     team = charge_upload(tx, rt, owner.id, caller.key, new.filesize_bytes)
     reached("upload.charged")
     rt.blobs.adopt(path, new.sha256)

@@ -52,15 +52,19 @@ def find_verified_team(conn: sqlite3.Connection, email: str) -> Team | None:
     return _team(row) if row else None
 
 
-def insert_team(conn: sqlite3.Connection, kind: TeamKind, email: str, plan: str, now: int) -> Team:
-    """A new, empty team with a hash of its own."""
-    team_id = _insert_with_unique_hash(
-        conn,
-        lambda hash_: conn.execute(
+def insert_team(
+    conn: sqlite3.Connection, kind: TeamKind, email: str, plan: str, now: int, hash_: str | None = None
+) -> Team:
+    """A new, empty team with a hash of its own: a given one that no other has, or a random one."""
+
+    def insert(team_hash: str) -> sqlite3.Cursor:
+        return conn.execute(
             "INSERT INTO teams (hash, kind, email, plan, created_at) VALUES (?, ?, ?, ?, ?)",
-            (hash_, kind, email, plan, now),
-        ),
-    )
+            (team_hash, kind, email, plan, now),
+        )
+
+    team_id = insert(hash_).lastrowid if hash_ else _insert_with_unique_hash(conn, insert)
+    assert team_id is not None
     return get_team(conn, team_id)
 
 

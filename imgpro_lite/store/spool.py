@@ -97,6 +97,18 @@ class Spool:
         self._hash.update(batch)
 
 
+def copy_to_spool(source: Path, path: Path, descriptor: int) -> SpooledFile:
+    """A file of this machine, copied to an empty temporary one. Raises StorageFull, or OSError if it is not readable."""
+    hash_, head, size_bytes = hashlib.sha256(), b"", 0
+    with disk_full_as_refusal(), source.open("rb") as file, os.fdopen(os.dup(descriptor), "wb") as target:
+        while batch := file.read(BATCH_BYTES):
+            target.write(batch)
+            hash_.update(batch)
+            head = head or batch[:SNIFF_BYTES]
+            size_bytes += len(batch)
+    return SpooledFile(path, descriptor, size_bytes, hash_.digest(), head)
+
+
 @asynccontextmanager
 async def open_spool(blobs: BlobStore, budget: ByteBudget) -> AsyncIterator[Spool]:
     """A spool for a new file, which is gone after the block unless the store adopted it."""
