@@ -1,0 +1,37 @@
+"""The example suites in other languages than Python, which pytest runs as any of our tests."""
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from running import WAIT_SECONDS, environment
+
+from imgpro_lite.testing.stand_in import StandIn
+
+EXAMPLES = Path(__file__).parent / "examples"
+
+
+def run_example(imgpro: StandIn, *command: str) -> str:
+    """What a suite prints that `imgpro-lite exec` would run. It must succeed."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not installed")
+    variables = {"IMGPRO_URL": imgpro.base_url, "IMGPRO_CONTROL_URL": f"{imgpro.base_url}/_dev"}
+    ended = subprocess.run(
+        command,
+        cwd=EXAMPLES,
+        env=environment() | variables | {"IMGPRO_KEY": imgpro.key},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    return ended.stdout
+
+
+def test_the_shell_suite(imgpro: StandIn) -> None:
+    assert run_example(imgpro, "sh", "client_test.sh").count("ok: ") == 4
+
+
+def test_the_node_suite(imgpro: StandIn) -> None:
+    assert "# pass 4\n" in run_example(imgpro, "node", "--test", "--test-reporter=tap", "client.test.mjs")
