@@ -19,6 +19,7 @@ from benchmarks import (
     memory,
     slow_clients,
     small_uploads,
+    stand_in,
     startup,
     svg_refusals,
     sweep,
@@ -44,6 +45,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "svg-refusals": svg_refusals.run,
     "bombs": bombs.run,
     "dev": dev_state.run,
+    "stand-in": stand_in.run,
 }
 
 
