@@ -19,6 +19,7 @@ from imgpro_lite.backlog import Backlog
 from imgpro_lite.clock import Clock, MovableClock
 from imgpro_lite.dev import seed, state
 from imgpro_lite.dev.control import Control
+from imgpro_lite.dev.document import dev_overlay
 from imgpro_lite.dev.fault_injection import FaultInjection
 from imgpro_lite.dev.guard import Guard
 from imgpro_lite.dev.mode import DevMode
@@ -182,6 +183,7 @@ def create_app(
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
     app.state.pages = Pages(settings, is_dev=dev is not None)
+    app.state.overlays = [dev_overlay()] if dev else []
     return app
 
 

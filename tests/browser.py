@@ -115,15 +115,16 @@ class Browser:
         """Open an address and wait until it is loaded."""
         self.events.clear()
         self.call("Page.navigate", url=url)
-        self._wait_for("Page.loadEventFired")
+        self.wait_for("Page.loadEventFired")
 
     def click(self, selector: str) -> None:
         """Click what leads to another page, and wait until that is loaded."""
         self.events.clear()
         self.run(f"document.querySelector({json.dumps(selector)}).click()")
-        self._wait_for("Page.loadEventFired")
+        self.wait_for("Page.loadEventFired")
 
-    def _wait_for(self, event: str) -> None:
+    def wait_for(self, event: str) -> None:
+        """Wait until an event has been seen since the last page was asked for."""
         while not any(seen.get("method") == event for seen in self.events):
             self.events.append(self._read())
 

@@ -1,7 +1,7 @@
 """The mail of dev mode as JSON: listed, waited for, read and removed."""
 
 import math
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import BeforeValidator
 from starlette.requests import Request
@@ -130,8 +130,3 @@ async def _get_mail(request: Request) -> Mail:
 
 def _no_such_mail() -> NotFound:
     return NotFound("There is no such mail.")
-
-
-def describe_query() -> dict[str, Any]:
-    """What the OpenAPI document takes from here."""
-    return {"mail_kinds": KINDS, "max_wait_seconds": MAX_WAIT_SECONDS}

@@ -5,7 +5,7 @@ once. Code examples (`x-codeSamples`) are made of the examples of the requests.
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from imgpro_lite.bodies import PatchFields, UploadFields
 from imgpro_lite.formats import EXTENSIONS
 from imgpro_lite.settings import Settings
 from imgpro_lite.web import samples
+from imgpro_lite.web.api_overlay import Overlay
 from imgpro_lite.web.forms import MAX_FIELD_NAME_CHARS
 from imgpro_lite.web.requests import MAX_JSON_BYTES
 from imgpro_lite.web.samples import API_KEY
@@ -88,7 +89,7 @@ def facts(settings: Settings) -> Json:
     }
 
 
-def build(settings: Settings) -> Json:
+def build(settings: Settings, overlays: Iterable[Overlay] = ()) -> Json:
     """The whole document."""
     read = _Reader(facts(settings))
     errors = read("errors.yaml", codes=[])
@@ -97,6 +98,10 @@ def build(settings: Settings) -> Json:
     document["components"]["schemas"] = read("fields.yaml") | read("schemas.yaml", codes=list(errors))
     document["components"]["headers"] = read("headers.yaml")
     document["x-errors"] = errors
+    for overlay in overlays:
+        read = _Reader({**facts(settings), **overlay.facts}, overlay.package)
+        for name in overlay.names:
+            _lay_over(document, read(name))
     for operation in operations(document):
         _spell_out_form(operation.details, document["components"]["schemas"])
         _describe_answers(operation.details, errors)
@@ -106,11 +111,22 @@ def build(settings: Settings) -> Json:
     return document
 
 
-class _Reader:
-    """Reads files of `api_document/`."""
+def _lay_over(document: Json, more: Json) -> None:
+    """Add to each part what there is more of it."""
+    for name, part in more.items():
+        if name not in document:
+            document[name] = part
+        elif isinstance(part, dict):
+            _lay_over(document[name], part)
+        else:
+            document[name] += part
 
-    def __init__(self, facts: Json) -> None:
-        loader = PackageLoader("imgpro_lite.web", "api_document")
+
+class _Reader:
+    """Reads files of the directory `api_document` of a package."""
+
+    def __init__(self, facts: Json, package: str = "imgpro_lite.web") -> None:
+        loader = PackageLoader(package, "api_document")
         # No HTML: what is filled in is either fixed or written as JSON, which is YAML too.
         self._environment = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
         self._environment.policies["json.dumps_function"] = _dump_json

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from imgpro_lite.errors import NotFound
 from imgpro_lite.services import sessions
 from imgpro_lite.settings import Settings
+from imgpro_lite.web.api_overlay import Overlay
 from imgpro_lite.web.page_answer import page
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.samples import API_KEY
@@ -31,15 +32,15 @@ async def docs(request: Request) -> "Docs":
     """The server's documentation, made when somebody first asks for it."""
     state = request.app.state
     if not hasattr(state, "docs"):
-        state.docs = await asyncio.to_thread(_make, runtime(request).settings)
+        state.docs = await asyncio.to_thread(_make, runtime(request).settings, state.overlays)
     made: Docs = state.docs
     return made
 
 
-def _make(settings: Settings) -> "Docs":
+def _make(settings: Settings, overlays: list[Overlay]) -> "Docs":
     from imgpro_lite.web.documentation import Docs
 
-    return Docs(settings)
+    return Docs(settings, overlays)
 
 
 def api_key_of(request: Request) -> str:

@@ -128,7 +128,7 @@ def body_kind(operation: Operation) -> str:
 def example_answer(operation: Operation) -> str:
     """The example of the answer, or nothing for bytes."""
     response = next(iter(operation.details["responses"].values()))
-    example = response["content"].get("application/json", {}).get("example")
+    example = response.get("content", {}).get("application/json", {}).get("example")
     return as_json(example) if example else ""
 
 

@@ -3,6 +3,7 @@
 What is imported here takes a twentieth of a second, so `docs.py` imports it when somebody first reads.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from urllib.parse import urlsplit
@@ -14,6 +15,7 @@ from imgpro_lite.services.accounts import FREE
 from imgpro_lite.settings import Settings
 from imgpro_lite.web import api_document
 from imgpro_lite.web.api_document import Json
+from imgpro_lite.web.api_overlay import Overlay
 from imgpro_lite.web.docs_text import DocsText
 from imgpro_lite.web.markdown import Article, render
 from imgpro_lite.web.page_text import FILTERS
@@ -41,8 +43,9 @@ ENTRIES = (
 class Docs:
     """The documentation of this server. Each part is made when somebody first asks for it, and kept."""
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, overlays: Iterable[Overlay] = ()) -> None:
         self.settings = settings
+        self._overlays = tuple(overlays)
         self.entries = ENTRIES
         self._texts: dict[str, str] = {}
         self._articles: dict[str, Article] = {}
@@ -50,7 +53,7 @@ class Docs:
     @cached_property
     def document(self) -> Json:
         """The OpenAPI document."""
-        return api_document.build(self.settings)
+        return api_document.build(self.settings, self._overlays)
 
     @cached_property
     def openapi_yaml(self) -> str:

@@ -27,6 +27,8 @@ class Call:
     """The fields of a form; `file` is the path of the file."""
     saved_as: str | None = None
     """The name of the file that the answer is saved as; None for JSON, which is shown."""
+    is_silent: bool = False
+    """Whether there is nothing in the answer."""
 
 
 def call(
@@ -49,8 +51,11 @@ def call(
     headers = {"Authorization": f"Bearer {api_key}"} if has_key else {}
     if kind == "multipart/form-data":
         return Call(method, url, headers, form=value)
-    has_json = "application/json" in next(iter(operation["responses"].values()))["content"]
-    return Call(method, url, headers, json=value, saved_as=None if has_json else f"photo.{given['extension']}")
+    answered = next(iter(operation["responses"].values())).get("content", {})
+    if not answered:
+        return Call(method, url, headers, json=value, is_silent=True)
+    saved_as = operation.get("x-saved-as") or f"photo.{given.get('extension')}"
+    return Call(method, url, headers, json=value, saved_as=None if "application/json" in answered else saved_as)
 
 
 def _body(operation: Mapping[str, Any], example: str | None) -> tuple[str | None, Any, bool]:
@@ -100,7 +105,7 @@ def _python(call: Call) -> str:
         arguments.append(f'files={{"file": open({json.dumps(call.form["file"])}, "rb")}}')
     if fields:
         arguments.append(f"data={layout(fields, _PYTHON_WORDS, '    ')}")
-    shown = "print(answer.json())"
+    shown = f"print(answer.{'status_code' if call.is_silent else 'json()'})"
     if call.saved_as:
         shown = f'open("{call.saved_as}", "wb").write(answer.content)'
     inside = "".join(f"    {argument},\n" for argument in arguments)
@@ -142,5 +147,6 @@ def _javascript(call: Call) -> str:
     inside = "".join(f"  {option},\n" for option in options)
     settings = f", {{\n{inside}}}" if options else ""
     lines.append(f"const answer = await fetch({json.dumps(call.url)}{settings});")
-    lines.append(f"const {'picture = await answer.blob()' if call.saved_as else 'result = await answer.json()'};")
+    if not call.is_silent:
+        lines.append(f"const {'picture = await answer.blob()' if call.saved_as else 'result = await answer.json()'};")
     return "\n".join(lines)
