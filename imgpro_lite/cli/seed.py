@@ -72,10 +72,10 @@ async def _load_all(
     if is_alone:  # else the server has done it, and uploads of its own may be arriving
         with operator_errors(directory):
             blobs.prepare()
-    async with open_database(directory / DATABASE_NAME, library_clock(settings)) as db:
-        async with open_maker(settings, blobs) as maker:
-            library = Library(settings, PlanTable.from_settings(settings.plans), db, maker)
-            await load_seed(library, found, loaded, advance)
+    clock = library_clock(settings)
+    async with open_database(directory / DATABASE_NAME, clock) as db, open_maker(settings, blobs) as maker:
+        library = Library(settings, PlanTable.from_settings(settings.plans), db, maker)
+        await load_seed(library, found, loaded, advance)
 
 
 def _export(settings: Settings, folder: Path) -> None:
@@ -102,9 +102,8 @@ def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def _summary(loaded: Loaded, found: Seed) -> str:
     made = f"{_count(loaded.teams, 'team')} and {_count(loaded.keys, 'key')} made"
-    return (
-        f"{made}; {loaded.images:,} loaded, {loaded.present:,} already there, of {_count(len(found.images), 'image')}."
-    )
+    images = _count(len(found.images), "image")
+    return f"{made}; {loaded.images:,} loaded, {loaded.present:,} already there, of {images}."
 
 
 def _count(number: int, noun: str) -> str:
