@@ -235,6 +235,7 @@ def test_a_server_does_not_start_with_half_a_seed(tmp_path: Path) -> None:
             IMAGE + 'id = "aaaaaaaaaaaaa1"\n' + IMAGE + 'id = "aaaaaaaaaaaaa1"\n',
             ["[[image]] 2 (a.png): id: is the same"],
         ),
+        (TEAM + f'colour = "red"\n{IMAGE}team = "t@example.com"\n', ["[[team]] 1: colour: is not a known field"]),
         (TEAM + TEAM, ["[[team]] 2: email: is the same as that of entry 1"]),
         (TEAM + TEAM.replace("true", "false"), []),
         (TEAM + f'keys = ["{KEY}", "{KEY}"]\n', ["[[team]] 1: keys: is the same as that of entry 1"]),

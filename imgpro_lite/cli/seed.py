@@ -30,10 +30,10 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 @click.command()
 @configuration_options
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--export", "is_export", is_flag=True, help="Write the library to FOLDER, which must be new or empty.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--export", "is_export", is_flag=True, help="Write the library to DIR, which must be new or empty.")
 def seed(config_path: Path | None, data_dir: Path | None, folder: Path, is_export: bool) -> None:
-    """Load the images, teams and keys of FOLDER, as its seed.toml says, also while the server runs.
+    """Load the images, teams and keys of the folder DIR, as its seed.toml says, also while the server runs.
 
     Only what is missing is added. With --export it is the other way round.
     """
@@ -73,7 +73,10 @@ async def _load_all(
         with operator_errors(directory):
             blobs.prepare()
     clock = library_clock(settings)
-    async with open_database(directory / DATABASE_NAME, clock) as db, open_maker(settings, blobs) as maker:
+    async with (
+        open_database(directory / DATABASE_NAME, clock) as db,
+        open_maker(settings, blobs, is_alone=is_alone) as maker,
+    ):
         library = Library(settings, PlanTable.from_settings(settings.plans), db, maker)
         await load_seed(library, found, loaded, advance)
 
