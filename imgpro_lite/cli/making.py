@@ -23,16 +23,19 @@ NO_LIMIT_BYTES = sys.maxsize  # the server sees to it that its caches stay small
 
 
 @contextlib.asynccontextmanager
-async def open_maker(settings: Settings, blobs: BlobStore) -> AsyncIterator[Maker]:
-    """Workers of the command's own, and the server's caches. Raises OperatorError."""
+async def open_maker(settings: Settings, blobs: BlobStore, *, is_alone: bool = False) -> AsyncIterator[Maker]:
+    """Workers of the command's own, fewer unless it is known that no server runs, and the server's caches.
+
+    Raises OperatorError.
+    """
     data_dir = settings.data_dir.absolute()
     cache, intermediates = (VariantCache(data_dir / name, NO_LIMIT_BYTES) for name in (CACHE_NAME, INTERMEDIATES_NAME))
     with operator_errors(data_dir):
         cache.prepare(beside_server=True)
         intermediates.prepare(beside_server=True)
-    # Half as many as the server has, each with as much memory: together they are there besides the server's.
+    # Half as many as the server has, each with as much memory: where one runs, they are there besides its own.
     count, memory_mb = share_out(settings.imaging, sandbox.count_cores(), sandbox.total_memory_mb())
-    share = {"workers": max(1, count // 2), "worker_memory_mb": memory_mb}
+    share = {"workers": count if is_alone else max(1, count // 2), "worker_memory_mb": memory_mb}
     imaging = settings.imaging.model_copy(update=share)
     in_flight = SingleFlight()
     pool = WorkerPool(imaging)

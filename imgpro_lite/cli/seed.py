@@ -30,10 +30,10 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 
 @click.command()
 @configuration_options
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--export", "is_export", is_flag=True, help="Write the library to FOLDER, which must be new or empty.")
+@click.argument("folder", metavar="DIR", type=click.Path(path_type=Path))
+@click.option("--export", "is_export", is_flag=True, help="Write the library to DIR, which must be new or empty.")
 def seed(config_path: Path | None, data_dir: Path | None, folder: Path, is_export: bool) -> None:
-    """Load the images, teams and keys of FOLDER, as its seed.toml says, also while the server runs.
+    """Load the images, teams and keys of the folder DIR, as its seed.toml says, also while the server runs.
 
     Only what is missing is added. With --export it is the other way round.
     """
@@ -72,10 +72,13 @@ async def _load_all(
     if is_alone:  # else the server has done it, and uploads of its own may be arriving
         with operator_errors(directory):
             blobs.prepare()
-    async with open_database(directory / DATABASE_NAME, library_clock(settings)) as db:
-        async with open_maker(settings, blobs) as maker:
-            library = Library(settings, PlanTable.from_settings(settings.plans), db, maker)
-            await load_seed(library, found, loaded, advance)
+    clock = library_clock(settings)
+    async with (
+        open_database(directory / DATABASE_NAME, clock) as db,
+        open_maker(settings, blobs, is_alone=is_alone) as maker,
+    ):
+        library = Library(settings, PlanTable.from_settings(settings.plans), db, maker)
+        await load_seed(library, found, loaded, advance)
 
 
 def _export(settings: Settings, folder: Path) -> None:
@@ -102,9 +105,8 @@ def _progress(what: str, total: int) -> Iterator[Callable[[], None]]:
 
 def _summary(loaded: Loaded, found: Seed) -> str:
     made = f"{_count(loaded.teams, 'team')} and {_count(loaded.keys, 'key')} made"
-    return (
-        f"{made}; {loaded.images:,} loaded, {loaded.present:,} already there, of {_count(len(found.images), 'image')}."
-    )
+    images = _count(len(found.images), "image")
+    return f"{made}; {loaded.images:,} loaded, {loaded.present:,} already there, of {images}."
 
 
 def _count(number: int, noun: str) -> str:

@@ -5,6 +5,7 @@ import re
 import shutil
 import sqlite3
 import unicodedata
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from imgpro_lite.store.seed_rows import StoredImage
 # A file system's 255 bytes hold 50 characters of four bytes each, an id and an extension.
 MAX_STEM_CHARS = 50
 _UNUSUAL = re.compile(r"[^\w.-]+")
+_BARE_KEY = re.compile("[A-Za-z0-9_-]+")
 
 
 @dataclass
@@ -105,6 +107,7 @@ class _Writer:
         self._folder = folder
         self._blobs = blobs
         self._teams = teams
+        self._emails = Counter(team.email for team in teams.values())
         self._taken = {SEED_NAME, f"{SEED_NAME}.unfinished"}
         self._names: dict[bytes, str] = {}
         """The files that there are, by hash: images with the same bytes share one."""
@@ -125,8 +128,7 @@ class _Writer:
         team = self._teams.get(media.team_id)
         values: dict[str, Any] = {"file": name, "id": media.id}
         if team is not None:
-            is_only = [other.email for other in self._teams.values()].count(team.email) == 1
-            values["team"] = team.email if is_only else team.hash
+            values["team"] = team.email if self._emails[team.email] == 1 else team.hash
         optional = {
             "hash": None if team and team.hash == media.team_hash else media.team_hash,
             "name": None if media.name == base_name(name) else media.name,
@@ -174,5 +176,9 @@ def _toml(value: Any) -> str:
         case list():
             return f"[{', '.join(_toml(item) for item in value)}]"
         case dict():
-            return f"{{ {', '.join(f'{_toml(key)} = {_toml(item)}' for key, item in value.items())} }}"
+            return f"{{ {', '.join(f'{_key(key)} = {_toml(item)}' for key, item in value.items())} }}"
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def _key(name: str) -> str:
+    return name if _BARE_KEY.fullmatch(name) else _toml(name)

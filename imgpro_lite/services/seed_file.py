@@ -113,6 +113,7 @@ def read_seed(folder: Path) -> Seed:
     document = _read_toml(folder)
     problems = [f"{name}: is not known; there are [[team]] and [[image]]" for name in document.keys() - _TABLES]
     teams = _parse_all(SeedTeam, "team", document.get("team", []), problems)
+    all_teams_are_known = not problems
     images = _parse_all(SeedImage, "image", document.get("image", []), problems)
     problems += _team_conflicts(teams)
     problems += _image_conflicts(images)
@@ -127,7 +128,8 @@ def read_seed(folder: Path) -> Seed:
         try:
             team_of[number] = _find_team(teams, image.team)
         except ValueError as error:
-            problems.append(f"{where}: team: {error}")
+            if all_teams_are_known:  # else it may be one of those that are told already
+                problems.append(f"{where}: team: {error}")
     if problems:
         raise SeedProblems(folder, problems)
     return Seed(folder, tuple(teams.values()), tuple(images.values()), tuple(team_of.values()))

@@ -98,7 +98,7 @@ class Spool:
 
 
 def copy_to_spool(source: Path, path: Path, descriptor: int) -> SpooledFile:
-    """A file of this machine, copied to an empty temporary one. Raises StorageFull, or OSError if it is not readable."""
+    """A file of this machine as a copy in an empty one. Raises StorageFull, or OSError if it cannot be read."""
     hash_, head, size_bytes = hashlib.sha256(), b"", 0
     with disk_full_as_refusal(), source.open("rb") as file, os.fdopen(os.dup(descriptor), "wb") as target:
         while batch := file.read(BATCH_BYTES):
