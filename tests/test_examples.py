@@ -1,5 +1,6 @@
 """The example suites in other languages than Python, which pytest runs as any of our tests."""
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -7,9 +8,12 @@ from pathlib import Path
 import pytest
 from running import WAIT_SECONDS, environment
 
-from imgpro_lite.testing.stand_in import StandIn
+from imgpro_lite.testing.stand_in import Outbox, StandIn
 
 EXAMPLES = Path(__file__).parent / "examples"
+
+
+README = (Path(__file__).parent.parent / "README.md").read_text("utf-8")
 
 
 def run_example(imgpro: StandIn, *command: str) -> str:
@@ -35,3 +39,16 @@ def test_the_shell_suite(imgpro: StandIn) -> None:
 
 def test_the_node_suite(imgpro: StandIn) -> None:
     assert "# pass 4\n" in run_example(imgpro, "node", "--test", "--test-reporter=tap", "client.test.mjs")
+
+
+@pytest.mark.parametrize(("language", "name"), [("python", "test_python_client.py"), ("js", "client.test.mjs")])
+def test_the_readme_shows_parts_of_them(language: str, name: str) -> None:
+    section = README.partition("### In Python tests")[2].partition("### Who reaches")[0]
+    (shown,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert shown in (EXAMPLES / name).read_text("utf-8")
+
+
+def test_the_readme_names_every_method() -> None:
+    section = README.partition("### In Python tests")[2].partition("### In tests of")[0]
+    public = [name for owner in (StandIn, Outbox) for name in vars(owner) if not name.startswith("_")]
+    assert [name for name in public if name not in section] == []

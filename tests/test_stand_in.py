@@ -7,8 +7,8 @@ import httpx2
 import pytest
 
 from imgpro_lite.testing.control_plane import ControlError
-from imgpro_lite.testing.server_process import ServerProcess
-from imgpro_lite.testing.stand_in import DEFAULT_EMAIL, StandIn, find_seed_key
+from imgpro_lite.testing.server_process import ServerProcess, find_seed_key
+from imgpro_lite.testing.stand_in import DEFAULT_EMAIL, StandIn
 
 DAY_SECONDS = 86_400
 
@@ -77,6 +77,13 @@ def test_teams_and_keys(imgpro: StandIn) -> None:
     assert usage(imgpro, new["key"]).status_code == 401
 
 
+def test_the_key_works_after_every_reset(imgpro: StandIn) -> None:
+    for seed in (True, False, True):
+        imgpro.reset(seed=seed)
+        assert usage(imgpro).json()["verified"] is True
+        assert len(imgpro.teams()) == 1
+
+
 def test_a_refusal_names_every_wrong_field(imgpro: StandIn) -> None:
     with pytest.raises(ControlError, match=r"(?s)422.*email: .*plan: must be one of") as error:
         imgpro.new_key("nobody", plan="gold")
@@ -93,6 +100,8 @@ def test_the_server_ends_with_its_starter(imgpro_server: ServerProcess) -> None:
     ("text", "key"),
     [
         ("", None),
+        ("[[team", None),
+        ("team = 1", None),
         ('[[team]]\nemail = "a@example.com"\n[[team]]\nkeys = ["img_live_b", "img_live_c"]\n', "img_live_b"),
         ('[[team]]\nkeys = [{ key = "img_live_d", name = "d" }]\n', "img_live_d"),
     ],

@@ -28,6 +28,7 @@ _BANNER_COLUMNS = 72
 @click.option(
     "--seed", "seed_folder", metavar="DIR", type=click.Path(path_type=Path), help="A seed for dev mode to begin with."
 )
+@click.option("--with-key", "key", metavar="KEY", help="With --dev: begin with this key, of a verified team.")
 @click.option(
     "--temporary", is_flag=True, help="With --dev: keep everything in a directory that is removed at the end."
 )
@@ -43,12 +44,14 @@ def serve(
     dev: bool,
     dev_host: str | None,
     seed_folder: Path | None,
+    key: str | None,
     temporary: bool,
     stop_with_stdin: bool,
     print_json: bool,
 ) -> None:
     """Run the server until it is told to stop (Ctrl-C or SIGTERM)."""
-    _refuse_without_dev({"--dev-host": dev_host, "--seed": seed_folder, "--temporary": temporary}, dev)
+    dev_options = {"--dev-host": dev_host, "--seed": seed_folder, "--with-key": key, "--temporary": temporary}
+    _refuse_without_dev(dev_options, dev)
     if temporary and data_dir:
         raise OperatorError("--temporary makes a data directory of its own: leave out --data-dir.")
     if temporary or stop_with_stdin:
@@ -60,7 +63,7 @@ def serve(
     configuration = load(config_path, {"data_dir": data_dir, "server.host": host, "server.port": port})
     settings, mode = configuration.settings, None
     if dev:
-        settings, mode = enter_dev_mode(settings, dev_host, seed_folder)
+        settings, mode = enter_dev_mode(settings, dev_host, seed_folder, key)
     logs.configure(settings.log, at_once=dev)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])

@@ -12,9 +12,7 @@ from types import FrameType
 import rich_click as click
 
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.testing.control_plane import ControlError
 from imgpro_lite.testing.server_process import ServerFailed, ServerProcess
-from imgpro_lite.testing.stand_in import StandIn
 
 # As shells have it.
 EXIT_NOT_EXECUTABLE = 126
@@ -42,9 +40,9 @@ def exec(  # noqa: A001
     child = _Child(command, umask)
     try:
         with ServerProcess.start(seed=seed, config=config, log=log) as server:
-            status = child.run(_variables(server, seed))
+            status = child.run(_variables(server))
             server.check()
-    except (ServerFailed, ControlError) as error:
+    except ServerFailed as error:
         raise OperatorError(str(error)) from None
     sys.exit(status)
 
@@ -57,13 +55,11 @@ def _refuse_what_cannot_be_run(name: str) -> None:
         sys.exit(EXIT_NOT_EXECUTABLE if is_there else EXIT_NOT_FOUND)
 
 
-def _variables(server: ServerProcess, seed: Path | None) -> dict[str, str]:
+def _variables(server: ServerProcess) -> dict[str, str]:
     """What the command learns of the server."""
-    stand_in = StandIn(server.facts["url"], server.facts["control_url"], seed)
-    stand_in.make_key()
     return {
-        "IMGPRO_URL": stand_in.base_url,
-        "IMGPRO_KEY": stand_in.key,
+        "IMGPRO_URL": server.facts["url"],
+        "IMGPRO_KEY": server.key,
         "IMGPRO_CONTROL_URL": server.facts["control_url"],
     }
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from imgpro_lite import ids
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
 
@@ -23,6 +24,8 @@ class DevMode:
     """What the control plane demands when others than this machine can reach it."""
     seed_folder: Path | None = None
     """What the library has when the server begins to listen, and after a reset."""
+    key: str | None = None
+    """A key that works then, of a verified team."""
 
     @property
     def host_names(self) -> frozenset[str]:
@@ -31,14 +34,16 @@ class DevMode:
 
 
 def enter_dev_mode(
-    settings: Settings, host_name: str | None, seed_folder: Path | None = None
+    settings: Settings, host_name: str | None, seed_folder: Path | None = None, key: str | None = None
 ) -> tuple[Settings, DevMode]:
     """The settings that dev mode runs with, and the mode. Raises OperatorError where strangers could reach it.
 
     Mail goes to the outbox and never to real people, and an upgrade is applied unless it is paid for elsewhere.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES) if host_name else None
-    mode = DevMode(host_name.lower() if host_name else None, token, seed_folder)
+    mode = DevMode(host_name.lower() if host_name else None, token, seed_folder, key)
+    if key is not None and not ids.is_api_key(key):
+        raise OperatorError(f"--with-key must be {ids.API_KEY_PREFIX} and {ids.API_KEY_CHARS} letters and digits.")
     _refuse_other_addresses(settings, mode)
     changes = {
         "mail": settings.mail.model_copy(update={"host": ""}),

@@ -34,11 +34,11 @@ def imgpro_server(pytestconfig: pytest.Config) -> "Iterator[ServerProcess]":
 
 
 @pytest.fixture(scope="session")
-def _imgpro_stand_in(imgpro_server: "ServerProcess", pytestconfig: pytest.Config) -> "StandIn":
+def _imgpro_stand_in(imgpro_server: "ServerProcess") -> "StandIn":
     from imgpro_lite.testing.stand_in import StandIn
 
     facts = imgpro_server.facts
-    return StandIn(facts["url"], facts["control_url"], _seed(pytestconfig))
+    return StandIn(facts["url"], facts["control_url"], imgpro_server.key)
 
 
 @pytest.fixture

@@ -6,13 +6,17 @@ import subprocess
 import sys
 import tempfile
 import threading
+import tomllib
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO, Self
 
+from imgpro_lite.ids import new_api_key
+
 # A server is ready within a second; on a machine that is busy with something else it has taken ten.
 START_SECONDS = 60
 STOP_SECONDS = 10
+SEED_NAME = "seed.toml"
 LOG_BYTES = 20_000  # of the log, so much is shown: a traceback and what led to it
 
 _NEW_GROUP = 0x00000200  # CREATE_NEW_PROCESS_GROUP of Windows
@@ -37,6 +41,8 @@ class ServerProcess:
     log: "Log"
     facts: dict[str, Any] = field(default_factory=dict)
     """What `serve --print-json` has printed."""
+    key: str = ""
+    """A key that works, also after a reset: the first one that the seed names, or else one of a verified team."""
 
     @classmethod
     def start(cls, *, seed: Path | None = None, config: Path | None = None, log: Path | None = None) -> Self:
@@ -46,7 +52,11 @@ class ServerProcess:
         file if one is given, and is kept for `ServerFailed` otherwise. Raises ServerFailed.
         """
         logged = Log(log)
-        server = cls(_spawn(_command(seed, config), _environment(config), logged.file), logged)
+        seeded_key = find_seed_key(seed) if seed else None
+        command = _command(seed, config)
+        key = seeded_key or new_api_key()
+        command += [] if seeded_key else ["--with-key", key]
+        server = cls(_spawn(command, _environment(config), logged.file), logged, key=key)
         try:
             server.facts = json.loads(server._first_line())
         except BaseException:
@@ -134,6 +144,16 @@ class Log:
         self._reader.close()
         if self._is_temporary and self._path is not None:
             self._path.unlink(missing_ok=True)
+
+
+def find_seed_key(folder: Path) -> str | None:
+    """The first key that a seed folder names, if it names one. What is wrong with it, the server says."""
+    try:
+        seed = tomllib.loads((folder / SEED_NAME).read_text(encoding="utf-8-sig"))
+        first = next((key for team in seed.get("team", []) for key in team.get("keys", [])), None)
+        return first["key"] if isinstance(first, dict) else first
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return None
 
 
 def _command(seed: Path | None, config: Path | None) -> list[str]:

@@ -5,10 +5,8 @@ raises ControlError when the server refuses, which says why.
 """
 
 import itertools
-import tomllib
 from dataclasses import dataclass
 from datetime import datetime
-from pathlib import Path
 from typing import Any, Literal
 
 from imgpro_lite.testing.control_plane import ControlPlane
@@ -94,26 +92,21 @@ class Snapshot:
 class StandIn:
     """A server that does as the hosted API does, with its time, mail, plans and faults in the hands of a test."""
 
-    def __init__(self, base_url: str, control_url: str, seed: Path | None = None) -> None:
+    def __init__(self, base_url: str, control_url: str, key: str) -> None:
         self.base_url = base_url
         """Where the API is: requests go to `{base_url}/v1/upload`."""
-        self.key = ""
+        self.key = key
         """A key of a verified team on the free plan; of a seed with keys, the first one in it."""
         self.control = ControlPlane(control_url)
         """For requests to the control plane that have no method here."""
         self.outbox = Outbox(self.control)
-        self._seed_key = find_seed_key(seed) if seed else None
         self._numbers = itertools.count(1)
 
     def reset(self, *, seed: bool = True) -> None:
-        """Begin anew: as at the start, in the real time, without faults, and with a `key`."""
+        """Begin anew: as at the start, in the real time, without faults. The `key` works without the seed too."""
         self.control.request("POST", "/reset", {"seed": seed})
-        self.make_key(is_seeded=seed)
-
-    def make_key(self, *, is_seeded: bool = True) -> None:
-        """Have a `key` that works: the seed's, or else a new one."""
-        seeded = self._seed_key if is_seeded else None
-        self.key = seeded or self.new_key(DEFAULT_EMAIL, verified=True)["key"]
+        if not seed:
+            self.new_key(DEFAULT_EMAIL, verified=True, key=self.key)
 
     @property
     def now(self) -> int:
@@ -178,11 +171,3 @@ class StandIn:
         """Change the team of an e-mail address, a key id or a hash: `plan`, `verified`, `uploads_used`,
         `storage_used_bytes`, `registration_closed`. The team as it is then."""
         return self.control.request("PATCH", f"/teams/{team}", fields)
-
-
-def find_seed_key(folder: Path) -> str | None:
-    """The first key that a seed folder names. None where it names none; what else is wrong with it, the server says."""
-    seed = tomllib.loads((folder / "seed.toml").read_text(encoding="utf-8-sig"))
-    keys = (key for team in seed.get("team", []) for key in team.get("keys", []))
-    first = next(keys, None)
-    return first["key"] if isinstance(first, dict) else first

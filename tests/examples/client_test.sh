@@ -13,20 +13,18 @@ upload() { curl -s -o "$answer" -w '%{http_code}' -F "file=@$pixel;filename=pixe
 
 control() { curl -sS --fail-with-body -X "$1" "$IMGPRO_CONTROL_URL$2" ${3+-d "$3"}; }
 field() { sed -n "s/.*\"$1\":\"\([^\"]*\)\".*/\1/p"; }
-new_key() { control POST /keys "$1" | field key; }
 begin() { test_name=$1 && control POST /reset >/dev/null; }
 expect() { [ "$1" = "$2" ] || { echo "not ok: $test_name: $1 is not $2"; cat "$answer"; exit 1; }; }
 
 begin "quota exceeded"
-key=$(new_key '{"email": "dev@example.com", "verified": true}')
 control PATCH /teams/dev@example.com '{"uploads_used": 100}' >/dev/null
-expect "$(upload "$key")" 413
+expect "$(upload "$IMGPRO_KEY")" 413
 control PATCH /teams/dev@example.com '{"plan": "pro"}' >/dev/null
-expect "$(upload "$key")" 201
+expect "$(upload "$IMGPRO_KEY")" 201
 echo "ok: $test_name"
 
 begin "an unverified upload expires"
-key=$(new_key '{"email": "new@example.com"}')
+key=$(control POST /keys '{"email": "new@example.com"}' | field key)
 expect "$(upload "$key")" 201
 src=$(field src <"$answer")
 control POST /clock/advance '{"days": 31}' >/dev/null
@@ -42,8 +40,7 @@ expect "$(sed 's/.*"verified":\([a-z]*\).*/\1/' "$answer")" true
 echo "ok: $test_name"
 
 begin "a rate limit"
-key=$(new_key '{"email": "dev@example.com", "verified": true}')
 control POST /faults '{"path": "/v1/upload", "status": 429, "times": 1}' >/dev/null
-expect "$(upload "$key")" 429
-expect "$(upload "$key")" 201
+expect "$(upload "$IMGPRO_KEY")" 429
+expect "$(upload "$IMGPRO_KEY")" 201
 echo "ok: $test_name"
