@@ -22,6 +22,13 @@ def _leave(number: int, frame: FrameType | None) -> NoReturn:
     sys.exit(128 + number)
 
 
+def end_at_once() -> NoReturn:
+    """End with status 0 and without taking Python apart, which takes 0.2 s: somebody waits for it."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0)
+
+
 def stop_with_stdin() -> None:
     """Stop this process, as SIGTERM does, as soon as standard input ends: its writer has closed it or is gone."""
     threading.Thread(target=_stop_at_end_of_stdin, name="stop-with-stdin", daemon=True).start()

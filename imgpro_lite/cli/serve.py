@@ -75,6 +75,9 @@ def serve(
             click.echo(_banner(settings, mode) + _greeting(settings, _sources(configuration)))
 
     server.run(settings, sockets, on_ready=greet, dev=mode)
+    if temporary:
+        ctx.close()  # removes the directory
+        lifetime.end_at_once()
 
 
 def _refuse_without_dev(options: dict[str, Any], dev: bool) -> None:
