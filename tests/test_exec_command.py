@@ -143,6 +143,7 @@ def test_a_server_that_dies(waiting: Run) -> None:
     children = Path(f"/proc/{waiting.process.pid}/task/{waiting.process.pid}/children").read_text().split()
     (server,) = set(map(int, children)) - {waiting.told()["pid"]}
     os.kill(server, signal.SIGKILL)
+    until(lambda: not is_alive(server))
     os.kill(waiting.told()["pid"], signal.SIGTERM)
     status, _, err = waiting.end()
     assert status == 1

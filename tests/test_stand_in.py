@@ -5,7 +5,11 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from shared import serve
 
+from imgpro_lite.dev.mode import DevMode, enter_dev_mode
+from imgpro_lite.errors import OperatorError
+from imgpro_lite.settings import Settings
 from imgpro_lite.testing.control_plane import ControlError
 from imgpro_lite.testing.server_process import ServerProcess, find_seed_key
 from imgpro_lite.testing.stand_in import DEFAULT_EMAIL, StandIn
@@ -90,8 +94,23 @@ def test_a_refusal_names_every_wrong_field(imgpro: StandIn) -> None:
     assert error.value.answer["error"] == "validation_error"
 
 
-def test_the_server_ends_with_its_starter(imgpro_server: ServerProcess) -> None:
-    """What serves this very session has a directory of its own, and no settings of ours."""
+def test_a_server_of_a_key_that_was_there_before(tmp_path: Path) -> None:
+    """As after a restart on a data directory that stays."""
+    key = "img_live_" + "k" * 32
+    for _ in range(2):
+        with serve(tmp_path, dev=DevMode(key=key)) as api:
+            for _ in range(2):
+                answer = api.client.get("/v1/usage", headers={"Authorization": f"Bearer {key}"})
+                assert answer.json()["verified"] is True
+                assert api.client.post("/_dev/reset").status_code == 200
+
+
+def test_a_key_that_is_none() -> None:
+    with pytest.raises(OperatorError, match="--with-key must be"):
+        enter_dev_mode(Settings(), None, key="img_live_short")
+
+
+def test_the_server_has_a_directory_of_its_own(imgpro_server: ServerProcess) -> None:
     assert "imgpro-lite-dev-" in imgpro_server.facts["data_dir"]
     imgpro_server.check()
 

@@ -8,6 +8,9 @@ import pytest
 from images import make_image
 from running import WAIT_SECONDS, environment
 
+# Other plugins that are installed here have imports of their own.
+OTHERS_OFF = {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+
 SUITE = """
 import urllib.request
 
@@ -54,9 +57,9 @@ def run_suite(directory: Path, text: str, *arguments: str, ini: str = "") -> "su
     (directory / "pytest.ini").write_text(f"[pytest]\nfilterwarnings = error\n{ini}")
     (directory / "test_it.py").write_text(text)
     return subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments],
+        [sys.executable, "-m", "pytest", "-q", "-p", "imgpro", "-p", "xdist", "-p", "no:cacheprovider", *arguments],
         cwd=directory,
-        env=environment() | {"TMPDIR": str(directory / "tmp")},
+        env=environment() | OTHERS_OFF | {"TMPDIR": str(directory / "tmp")},
         capture_output=True,
         text=True,
         timeout=2 * WAIT_SECONDS,
@@ -74,7 +77,7 @@ def test_a_suite_without_the_fixture_pays_nothing(tmp_path: Path) -> None:
     ended = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=environment() | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},  # others have imports of their own
+        env=environment() | OTHERS_OFF,
         capture_output=True,
         text=True,
         timeout=WAIT_SECONDS,
@@ -87,6 +90,7 @@ def test_a_suite_without_the_fixture_pays_nothing(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.slow
 def test_a_test_that_fails_shows_what_the_server_did_for_it(tmp_path: Path) -> None:
     ended = run_suite(tmp_path, FAILING)
     assert ended.returncode == 1

@@ -1,5 +1,6 @@
 """How long a server runs that another program has started: no longer than that program."""
 
+import contextlib
 import os
 import signal
 import sys
@@ -36,8 +37,9 @@ def stop_with_stdin() -> None:
 
 def _stop_at_end_of_stdin() -> None:
     # Not sys.stdin.read(): a thread that waits inside of it keeps Python from ending.
-    while os.read(0, _READ_BYTES):
-        pass
+    with contextlib.suppress(OSError):  # closed from the start
+        while os.read(0, _READ_BYTES):
+            pass
     while True:  # again, as the first may come when one handler has gone and the next is not there yet
         signal.raise_signal(signal.SIGTERM)
         time.sleep(_AGAIN_SECONDS)
