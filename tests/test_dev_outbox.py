@@ -13,7 +13,7 @@ from shared import serve
 from wire import check_refusal
 
 from imgpro_lite.dev.index_page import offset_text
-from imgpro_lite.dev.mailbox import parse_mail
+from imgpro_lite.dev.mails import parse_mail
 from imgpro_lite.dev.mode import DevMode
 
 BROWSER = {"Accept": "text/html,application/xhtml+xml;q=0.9,*/*;q=0.8"}

@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from imgpro_lite.dev.mailbox import Mail
+from imgpro_lite.dev.mails import Mail
 from imgpro_lite.web.page_answer import PageAnswer, page, pages
 from imgpro_lite.web.requests import runtime
 
