@@ -12,6 +12,7 @@ from pages import POLICY, Page, check_page
 from shared import serve
 from wire import check_refusal
 
+from imgpro_lite.dev import mail_pages
 from imgpro_lite.dev.index_page import offset_text
 from imgpro_lite.dev.mails import parse_mail
 from imgpro_lite.dev.mode import DevMode
@@ -344,6 +345,17 @@ def test_the_outbox_as_pages(dev: Api) -> None:
     policy = framed.headers["content-security-policy"]
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'; form-action 'none'; " in policy
     assert policy.endswith("frame-ancestors 'self'; sandbox allow-top-navigation-by-user-activation")
+
+
+def test_a_page_has_the_newest_only(dev: Api, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(mail_pages, "MAX_MAILS", 1)
+    dev.new_key("a@example.com")
+    dev.new_key("b@example.com")
+    text = Page(dev.client.get("/_dev/outbox", headers=BROWSER).text).text
+    assert "b@example.com" in text
+    assert "a@example.com" not in text
+    assert "And 1 older one." in text
+    assert len(mails(dev)) == 2
 
 
 def test_refusals_in_a_browser_are_pages(dev: Api) -> None:
