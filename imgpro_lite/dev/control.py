@@ -6,6 +6,7 @@ from starlette.requests import Request
 
 from imgpro_lite.clock import MovableClock
 from imgpro_lite.dev.fault_table import FaultTable
+from imgpro_lite.dev.mails import MailMemory
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.dev.traffic import Traffic
 
@@ -18,6 +19,7 @@ class Control:
     clock: MovableClock
     traffic: Traffic = field(default_factory=Traffic)
     faults: FaultTable = field(default_factory=FaultTable)
+    mails: MailMemory = field(default_factory=MailMemory)
 
 
 def control(request: Request) -> Control:

@@ -1,7 +1,7 @@
 """The first page of the control plane: what time it is, what was mailed, who is there, and buttons to change it."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 from starlette.requests import Request
@@ -108,7 +108,7 @@ async def _reset(request: Request, form: dict[str, str]) -> None:
     await state.reset(runtime(request), control(request), seed=True)
 
 
-_ACTIONS: dict[str, Callable[[Request, dict[str, str]], Awaitable[Any]]] = {
+_ACTIONS: Mapping[str, Callable[[Request, dict[str, str]], Awaitable[Any]]] = {
     "advance": _advance,
     "real_time": _go_back_to_real_time,
     "empty_outbox": _empty_outbox,

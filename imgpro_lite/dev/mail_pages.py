@@ -4,7 +4,7 @@ from urllib.parse import urlsplit
 
 from starlette.requests import Request
 
-from imgpro_lite.dev.mailbox import Mail
+from imgpro_lite.dev.mails import Mail
 from imgpro_lite.web.page_answer import PageAnswer, page, pages
 from imgpro_lite.web.requests import runtime
 
@@ -18,6 +18,7 @@ _MAIL_POLICY = {
     "frame-ancestors": "'self'",
     "sandbox": "allow-top-navigation-by-user-activation",
 }
+MAX_MAILS = 200  # on a page; programs get all
 _BASE = '<base target="_top">'
 
 
@@ -40,7 +41,8 @@ def same_origin_forms(answer: PageAnswer) -> PageAnswer:
 
 def show_mails(request: Request, mails: list[Mail]) -> PageAnswer:
     """A list of mail, the newest first."""
-    context = {"mails": mails[::-1], "is_filtered": bool(request.query_params)}
+    shown = mails[: -MAX_MAILS - 1 : -1]
+    context = {"mails": shown, "older": len(mails) - len(shown), "is_filtered": bool(request.query_params)}
     answer = same_origin_forms(page(request, "dev/mails.html", context))
     answer.headers["Vary"] = "Accept"
     return answer

@@ -9,7 +9,8 @@ from starlette.responses import Response
 
 from imgpro_lite.bodies import Fields, parse
 from imgpro_lite.dev import mail_pages
-from imgpro_lite.dev.mailbox import Mail, MailFilter, mailbox
+from imgpro_lite.dev.mailbox import mailbox
+from imgpro_lite.dev.mails import Mail, MailFilter
 from imgpro_lite.errors import NotFound, ValidationFailed
 from imgpro_lite.store.mail_rows import MailKind
 from imgpro_lite.web.page_forms import MAX_FORM_BYTES
