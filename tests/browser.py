@@ -7,11 +7,14 @@ import os
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 WAIT_SECONDS = 30  # for what takes a moment; only a hanging test waits so long
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -56,6 +59,14 @@ LOWEST_CONTRAST = """
 def find_browser() -> str | None:
     """A Chromium of this machine, if it has one."""
     return next((path for name in NAMES if (path := shutil.which(name))), None)
+
+
+# What the last lines of a test run say too: conftest.py.
+NO_BROWSER = "there is no Chromium on this machine: apt-get install chromium-headless-shell"
+needs_browser = pytest.mark.skipif(sys.platform != "linux" or find_browser() is None, reason=NO_BROWSER)
+
+# Chromium says so of every answer that is a refusal.
+REFUSED = "Failed to load resource: the server responded with a status of "
 
 
 class Browser:
@@ -144,6 +155,23 @@ class Browser:
         """What the browser found wrong with the last page: breaches of its policy, files that are missing."""
         entries = (event["params"]["entry"] for event in self.events if event.get("method") == "Log.entryAdded")
         return [entry["text"] for entry in entries if entry["level"] in ("warning", "error")]
+
+    def faults(self, origin: str, *, refused: bool = False) -> list[str]:
+        """Everything that was wrong with the last page: what the browser complains of, what scripts failed at or wrote
+        to the console, and requests to anybody but `origin`. `refused`: the server says no to some of them, as it is
+        to."""
+        self.run("0")  # reads what has happened
+        broken = [
+            json.dumps(event["params"])
+            for event in self.events
+            if event.get("method") == "Runtime.exceptionThrown"
+            or (event.get("method") == "Runtime.consoleAPICalled" and event["params"]["type"] in ("warning", "error"))
+        ]
+        # Chromium draws its own controls from data: addresses; blob: is a file that was picked.
+        own = (f"{origin}/", f"blob:{origin}/", "data:")
+        foreign = [url for _, url, _ in self.requests() if not url.startswith(own)]
+        complaints = [text for text in self.complaints() if not (refused and text.startswith(REFUSED))]
+        return [*complaints, *broken, *foreign]
 
     def requests(self) -> list[tuple[str, str, dict[str, str]]]:
         """Method, address and headers of every request since the last page was asked for."""

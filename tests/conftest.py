@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import NO_BROWSER
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
 from starlette.testclient import TestClient
@@ -29,6 +30,13 @@ examples.load_profile("same")
 def pytest_configure() -> None:
     """Compile what pip would have compiled: workers and commands are processes of their own, hundreds of them here."""
     compileall.compile_dir(Path(imgpro_lite.__file__).parent, quiet=2)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was not tried for want of a browser, as nobody reads the reasons of single tests."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests of pages were skipped: {NO_BROWSER}", yellow=True)
 
 
 # Of a table of cases that each start a server of their own, so many are run where time counts; `--full` runs all.

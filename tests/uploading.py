@@ -36,7 +36,6 @@ WATCH = """
   addEventListener("error", (event) => event.message && wrongs.push(event.message));
   addEventListener("unhandledrejection", (event) => wrongs.push(String(event.reason)));
 """
-REFUSALS = "Failed to load resource: the server responded with a status of "  # Chromium says so of every answer
 
 
 SIZES = """[...document.querySelectorAll(".upload :is(button, .second, .button, select, summary, input[type=text])")]
@@ -143,10 +142,7 @@ class Uploader:
     def check_quiet(self) -> None:
         """Nothing was wrong with the page, and nobody else was asked for anything."""
         assert self.browser.run("window.wrongs") == []
-        complaints = [text for text in self.browser.complaints() if not text.startswith(REFUSALS)]
-        assert complaints == [], complaints
-        own = (f"{self.url}/", f"blob:{self.url}/")
-        assert [url for _, url, _ in self.browser.requests() if not url.startswith(own)] == []
+        assert self.browser.faults(self.url, refused=True) == []
 
     @contextlib.contextmanager
     def refusing(self, refusal: ImgProError) -> Iterator[None]:

@@ -2,14 +2,13 @@
 
 import re
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from browser import LOWEST_CONTRAST, find_browser, open_browser
+from browser import LOWEST_CONTRAST, needs_browser, open_browser
 from commands import authorization, make_key
 from images import encode, make_photo
 from running import Running, servers, until
@@ -17,9 +16,7 @@ from uploading import PICTURE, WATCH, Origin, Uploader
 
 from imgpro_lite.errors import Action, Overloaded, QuotaExceeded, RateLimited
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
-)
+pytestmark = needs_browser
 
 HOSTILE = '"><img src=x onerror=hacked()><svg onload=hacked()>.png'
 SMALLEST_TEXT_CONTRAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
