@@ -38,10 +38,6 @@ WATCH = """
 """
 
 
-SIZES = """[...document.querySelectorAll(".upload :is(button, .second, .button, select, summary, input[type=text])")]
-  .filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)"""
-
-
 class Origin(BaseHTTPRequestHandler):
     """Another site, with a picture at every address."""
 
@@ -64,10 +60,10 @@ class Uploader:
     folder: Path
     url: str = ""
 
-    def open(self, server: Running) -> None:
-        """Go to the page, and be sure that it listens."""
-        self.url = server.url
-        self.browser.goto(f"{server.url}/")
+    def open(self, server: Running, url: str = "") -> None:
+        """Go to the page, under the address of the server or another of its, and be sure that it listens."""
+        self.url = url or server.url
+        self.browser.goto(f"{self.url}/")
         until(lambda: self.browser.run("document.getElementById('upload-files').multiple"))
 
     def put(self, name: str, content: bytes) -> str:
@@ -126,18 +122,6 @@ class Uploader:
         """What is on the clipboard."""
         read = {"expression": "navigator.clipboard.readText()", "awaitPromise": True, "returnByValue": True}
         return self.browser.call("Runtime.evaluate", **read)["result"].get("value")
-
-    def heights_px(self) -> list[float]:
-        """Of everything that is pressed or filled in."""
-        found: list[float] = self.browser.run(SIZES)
-        return found
-
-    def names(self) -> list[tuple[str, str]]:
-        """Role and name of everything that a screen reader should be able to name."""
-        nodes = self.browser.call("Accessibility.getFullAXTree")["nodes"]
-        roles = {"button", "textbox", "checkbox", "radio", "combobox", "link", "progressbar", "list", "region"}
-        told = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
-        return [(node["role"]["value"], node["name"]["value"].strip()) for node in told]
 
     def check_quiet(self) -> None:
         """Nothing was wrong with the page, and nobody else was asked for anything."""

@@ -17,20 +17,12 @@ from images import make_image
 from library import add_rows
 from mailing import body
 from running import Running, servers, until
-from test_pages_in_a_browser import LOWEST_CONTRAST, SMALLEST_TARGET_PX, SMALLEST_TEXT_CONTRAST
 
 pytestmark = needs_browser
 
 EMAIL = "ops@example.com"
 SHIFT = 8  # of the keys that are held (Input.dispatchKeyEvent)
 HOSTILE = '"><img src=x onerror="document.title=1"><script>document.title=2</script>'
-TARGETS = "[...document.querySelectorAll('button, fieldset label, .choose, nav a, input[type=text]')]"
-# What assistive technology would have no name for.
-NAMELESS = """
-[...document.querySelectorAll("input:not([type=hidden]), button, a[href], progress, dialog, nav")].filter((one) => !(
-  one.ariaLabel || one.labels?.length || one.textContent.trim() || one.getAttribute("aria-labelledby")
-)).map((one) => one.outerHTML)
-"""
 
 
 @dataclass
@@ -140,30 +132,6 @@ def sign_in_by_mail(site: Site) -> None:
     assert site.faults() == []
 
 
-def check_screens(site: Site, paths: list[str]) -> None:
-    """Pages on a phone and a desktop, in light and dark: nothing sticks out, everything can be read, hit and named."""
-    for width_px in (320, 1280):
-        for dark in (False, True):
-            site.browser.show(width_px=width_px, dark=dark)
-            for path in paths:
-                site.open(path)
-                if path == "/dashboard":
-                    site.mouse(".choose input")
-                assert site.browser.run("document.documentElement.scrollWidth") == width_px, path
-                contrast, text = site.browser.run(LOWEST_CONTRAST)
-                assert contrast >= SMALLEST_TEXT_CONTRAST, (path, text, dark)
-                heights = f"{TARGETS}.map(one => one.getBoundingClientRect().height).filter(Boolean)"
-                assert min(site.browser.run(heights)) >= SMALLEST_TARGET_PX, path
-                assert site.browser.run(NAMELESS) == []
-                assert site.faults() == []
-
-
-def test_every_page_on_every_screen(site: Site) -> None:
-    long = site.add(90, name="long" * 60, public="false")
-    check_screens(site, ["/dashboard", "/dashboard?tags=nothing", "/dashboard/keys", "/dashboard/settings"])
-    site.api("DELETE", f"/media/{long}")
-
-
 def test_choosing_with_mouse_and_keyboard(site: Site) -> None:
     site.open("/dashboard")
     boxes = [f".tile:nth-child({number}) .choose input" for number in range(1, 6)]
@@ -252,7 +220,6 @@ def test_editing_one(site: Site) -> None:
     until(lambda: site.count("#editor[open]"))
     assert site.browser.run("document.querySelector('#editor h2').textContent") == HOSTILE
     until(lambda: site.browser.run("document.querySelector('#editor img').naturalWidth") == 100)
-    assert site.browser.run(NAMELESS) == []
     site.fill("#edit-name", "Renamed")
     site.fill("#edit-tags", "one, Two")
     site.fill("#edit-date", "2024-05-06T07:08:09")
@@ -309,16 +276,6 @@ def test_scrolling_on_and_on(site: Site) -> None:
     site.api("DELETE", "/media/batch", params={"namespace": "many"})
 
 
-def test_what_strangers_typed_does_nothing(site: Site) -> None:
-    added = site.add(70, name=HOSTILE, tags="<script>document.title=3</script>", note=HOSTILE)
-    for path in ("/dashboard", "/dashboard?tags=%3Cscript%3Edocument.title%3D3%3C%2Fscript%3E", f"/{added}"):
-        site.open(path)
-        assert site.faults() == []
-        assert site.browser.run("document.title") not in {"1", "2", "3"}
-        assert site.browser.run("document.querySelectorAll('script:not([src]), [onerror]').length") == 0
-    site.api("DELETE", f"/media/{added}")
-
-
 def test_a_session_that_has_ended_is_told(site: Site) -> None:
     site.open("/dashboard")
     page = "location.href"
@@ -332,4 +289,3 @@ def test_a_session_that_has_ended_is_told(site: Site) -> None:
     assert site.browser.run(page) == f"{site.url}/dashboard"
     site.browser.click("nav form button")
     assert "/dashboard/sign-in" in site.browser.run(page)
-    check_screens(site, ["/dashboard/sign-in"])

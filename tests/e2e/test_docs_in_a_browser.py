@@ -1,4 +1,4 @@
-"""The documentation in a real browser: on phones and in the dark, and the viewer under its policy."""
+"""The interactive documentation in a real browser: the viewer works under the policy of the page."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,11 +7,8 @@ from typing import Any
 import pytest
 from browser import Browser, needs_browser, open_browser
 from running import Running, servers, until
-from test_pages_in_a_browser import LOWEST_CONTRAST, SMALLEST_TEXT_CONTRAST
 
 pytestmark = needs_browser
-
-PAGES = ["/api/quick-start", "/api/reference", "/api/errors", "/api/ai-agents", "/pricing"]
 
 
 @dataclass
@@ -39,23 +36,6 @@ class Site:
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     with servers(tmp_path_factory.mktemp("site")) as start, open_browser() as browser:
         yield Site(start(), browser)
-
-
-def check_on_every_screen(site: Site, pages: list[str]) -> None:
-    for width_px in (360, 1280):
-        for dark in (False, True):
-            site.browser.show(width_px=width_px, dark=dark)
-            for path in pages:
-                site.goto(path)
-                site.check_page(width_px)
-                site.browser.run("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
-                contrast, text = site.browser.run(LOWEST_CONTRAST)
-                assert contrast >= SMALLEST_TEXT_CONTRAST, (path, text, dark)
-
-
-@pytest.mark.slow
-def test_pages_on_every_screen(site: Site) -> None:
-    check_on_every_screen(site, PAGES)
 
 
 def viewer(site: Site, script: str) -> Any:

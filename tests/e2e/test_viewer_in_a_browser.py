@@ -1,6 +1,5 @@
 """The page of an image in a real browser: what it loads, that nothing moves or runs, copying, the keyboard."""
 
-import json
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -24,11 +23,6 @@ WATCH = """
     for (const entry of list.getEntries()) window.moved += entry.value;
   }).observe({ type: "layout-shift", buffered: true });
 """
-HOSTILE = [
-    '"><script>hacked()</script><img src=x onerror=hacked()>',
-    "</title></textarea></noscript><svg onload=hacked()>",
-    "' autofocus onfocus='hacked()' x='",
-]
 SLOW_MILLISECONDS = 100  # enough that the page is laid out before its picture is there
 
 
@@ -140,18 +134,6 @@ def test_a_button_copies_without_a_clipboard(gallery: Gallery, page: str) -> Non
     button = "document.querySelector('#copy-markdown + button').textContent"
     until(lambda: gallery.browser.run(button).startswith("Copied"))
     assert gallery.browser.run("getSelection().toString()") == gallery.fields()["markdown"]
-
-
-@pytest.mark.parametrize("text", HOSTILE)
-def test_nothing_of_strangers_runs(gallery: Gallery, text: str) -> None:
-    tags = json.dumps([text.lower()[:50]])
-    metadata = json.dumps({text: text, "deep": {text: [text]}})
-    gallery.browser.goto(gallery.put(make_image("png", 330, 330), name=text, tags=tags, metadata=metadata))
-    gallery.wait_for_picture()
-    gallery.browser.run("document.querySelector('input[name=size][value=s]').click()")
-    assert gallery.browser.run("window.wasHacked") is None
-    assert gallery.browser.faults(gallery.server.url) == []
-    assert text in gallery.browser.run("document.querySelector('h1').textContent")
 
 
 def test_the_keyboard_reaches_everything(gallery: Gallery, page: str) -> None:
