@@ -120,7 +120,13 @@ def _follow(link: Callable[[Site], str]) -> Callable[[Site], None]:
 SLOW = {
     *("image", "sign in, wrong key", "sign in, mailed", "sign in, used link", "sign in, old link"),
     *("verify, disowned", "verify, old link", "resent", "upgrade, asked", "upgrade, done", "upgrade, old link"),
-    *("gallery, only to read", "gallery, none found", "gallery, wrong filter", "gallery, editor with problems"),
+    *(
+        "gallery",
+        "gallery, only to read",
+        "gallery, none found",
+        "gallery, wrong filter",
+        "gallery, editor with problems",
+    ),
     *("gallery, deletion", "gallery, upload box", "keys, a new one", "settings, saved"),
     *("documentation", "reference", "errors", "agents"),
 }
