@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from conftest import Api, ApiFactory
-from pages import MAIL, OWN_URL, ask, check_page, everything, path_links, sign
+from pages import MAIL, NAVIGATION, OWN_URL, ask, check_page, everything, path_links, sign
 from shared import serve
 from wire import check_refusal, send_raw
 
@@ -129,7 +129,8 @@ def test_addresses_come_from_the_settings(start: ApiFactory, base: str) -> None:
         shown = api.client.get(requested, headers=forged)
         page = check_page(shown)
         assert "evil" not in shown.text
-        assert {path.rpartition("/")[0] for path in path_links(shown.text)} == {f"{prefix}/static", prefix}
+        parents = {f"{prefix}/static", f"{prefix}/api", prefix}
+        assert {path.rpartition("/")[0] for path in path_links(shown.text)} == parents
         assert page.forms[0].action == f"{prefix}/verify"
     style = path_links(shown.text)[0]
     origin = base.removesuffix(prefix)
@@ -183,7 +184,7 @@ def test_every_page_is_whole_without_the_other_settings(start: ApiFactory) -> No
     """The least settings: nothing that is not set is mentioned."""
     api = start()
     page = check_page(api.client.get("/verify"), 404)
-    assert page.links == ["#content", "/"]
+    assert page.links == ["#content", *NAVIGATION]
     assert "Questions?" not in page.text
     assert page.title == f"Not found · {OWN_URL.removeprefix('http://')}"
 
