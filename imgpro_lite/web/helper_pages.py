@@ -1,6 +1,6 @@
 """Configuration of other people's programs, with this server's address and a key in it: shown, and to download.
 
-A session knows only the hash of its key, so each program gets a new key of its own, which may only upload.
+A session knows only the hash of its key, so each program gets a new key of its own, which may not read.
 """
 
 from starlette.requests import Request
