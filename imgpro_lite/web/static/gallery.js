@@ -39,8 +39,8 @@ if (more) {
 document.addEventListener("imgpro:uploaded", (event) => {
   const tile = makeTile(event.detail);
   if (!isWanted(tile) || tileOf(event.detail.id)) return;
-  document.querySelector(".empty")?.remove();
   gallery.prepend(tile);
+  showEmptiness();
 });
 
 // What is dragged or pasted here is taken by the box, which is then to be seen.
@@ -90,7 +90,12 @@ function splitTags(text) {
 // Images have changed: those that the filter no longer finds go, and what is told of the team is asked for anew.
 function settle(tiles) {
   for (const tile of tiles) if (!isWanted(tile)) tile.remove();
+  showEmptiness();
   document.dispatchEvent(new CustomEvent("imgpro:changed"));
+}
+
+function showEmptiness() {
+  document.querySelector(".empty").hidden = gallery.children.length > 0 || document.getElementById("more") !== null;
 }
 
 // Where a picture of an image is, on the host that this page may load pictures from.
