@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 from conftest import Api, ApiFactory
-from pages import MAIL, NAVIGATION, OWN_URL, POLICY, Page, ask, check_page, everything, path_links, sign
+from pages import MAIL, NAVIGATION, OWN_URL, Page, ask, check_page, everything, path_links, policy_elsewhere, sign
 from shared import serve
 from wire import check_refusal, send_raw
 
@@ -191,7 +191,7 @@ def test_only_the_host_of_the_pages_has_them(start: ApiFactory) -> None:
     key = ask(api)
     shown = api.client.get(pages + key.url)
     style, fields = path_links(shown.text)[0], {"t": key.token, "answer": "confirm"}
-    policy = POLICY.replace("style-src 'self'; img-src 'self'", f"style-src {pages}; img-src {pages}")
+    policy = policy_elsewhere(pages)
     for host in others:
         refused = api.client.get(host + key.url)
         # Only the pages' host has what its links and files lead to.
