@@ -41,6 +41,10 @@ STATIC_MEDIA_TYPES = {
 }
 MIN_GZIP_BYTES = 1024  # what is smaller fits into one packet either way
 STATIC_SECONDS = 365 * SECONDS_PER_DAY  # a changed file has another name; a year is the most that RFC 9111 expects
+_HASH_CHARS = 12  # enough that two versions of a file never share a name
+_IMPORT = b'from "./'  # looked for first: a search of the large script of the documentation takes 20 ms
+_IMPORTED = re.compile(rb'(\bfrom "\./)([\w-]+\.js)(?=";)')  # the files that a script of ours imports
+
 # What every page leads to: a name, the path, and the words for people. Whoever is not signed in gets to the images by
 # way of the page that signs in.
 _NAVIGATION = (
@@ -49,9 +53,6 @@ _NAVIGATION = (
     ("documentation", "/api/quick-start", "Documentation"),
 )
 _PRICING = ("pricing", "/pricing", "Pricing")
-_HASH_CHARS = 12  # enough that two versions of a file never share a name
-_IMPORT = b'from "./'  # looked for first: a search of the large script of the documentation takes 20 ms
-_IMPORTED = re.compile(rb'(\bfrom "\./)([\w-]+\.js)(?=";)')  # the files that a script of ours imports
 
 
 @dataclass(frozen=True)
