@@ -83,6 +83,11 @@ def _make_key(site: Site) -> None:
     site.browser.click("form:has(#name) button")
 
 
+def _make_helper(site: Site) -> None:
+    site.open("/dashboard/helpers", "owner")
+    site.browser.click("main form button")
+
+
 def _save_settings(site: Site) -> None:
     site.open("/dashboard/settings", "owner")
     site.browser.click("form:has(fieldset) button")
@@ -127,7 +132,7 @@ SLOW = {
         "gallery, wrong filter",
         "gallery, editor with problems",
     ),
-    *("gallery, deletion", "gallery, upload box", "keys, a new one", "settings, saved"),
+    *("gallery, deletion", "gallery, upload box", "keys, a new one", "helpers, a new key", "settings, saved"),
     *("documentation", "reference", "errors", "agents"),
 }
 # How to get to each page, and the status that it has.
@@ -168,6 +173,8 @@ SCENES: dict[str, tuple[int, Callable[[Site], None]]] = {
     "gallery, upload box": (200, _open_upload_box),
     "keys": (200, _at("/dashboard/keys", "owner")),
     "keys, a new one": (200, _make_key),
+    "helpers": (200, _at("/dashboard/helpers", "owner")),
+    "helpers, a new key": (200, _make_helper),
     "settings": (200, _at("/dashboard/settings", "owner")),
     "settings, saved": (200, _save_settings),
     "documentation": (200, _try_out),
