@@ -65,7 +65,13 @@ class Browser:
         return cls(client)
 
     def get(self, path: str, **options: Any) -> Any:
-        return self.client.get(path, **options)
+        """A page, as a browser asks for it over https or on this machine."""
+        headers = {"Sec-Fetch-Site": "same-origin", **options.pop("headers", {})}
+        return self.client.get(path, headers=headers, **options)
+
+    def get_untold(self, path: str) -> Any:
+        """A page, as a browser asks for it over plain http: it does not say where from."""
+        return self.client.get(path)
 
     def open(self, path: str, status: int = 200) -> Shown:
         return Shown(self.get(path), status)

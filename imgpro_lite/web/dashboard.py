@@ -14,6 +14,7 @@ from imgpro_lite.models import Ability, Caller, Media
 from imgpro_lite.plans import month_ends_at
 from imgpro_lite.services import accounts, library, limits
 from imgpro_lite.services.library import Page
+from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import pages
 from imgpro_lite.web.presenters import picture_stem
 from imgpro_lite.web.requests import query_values, runtime
@@ -48,6 +49,8 @@ async def show_dashboard(request: Request) -> Response:
         **_gallery(request, found, {name: values[name] for name in FILTER_NAMES if name in values}),
         "problems": problems,
         "is_first": "cursor" not in values,
+        # Changing images takes scripts, which the API takes nothing from where the browser does not say whose they are.
+        "can_write": visit.can(Ability.WRITE) and says_where_from(request),
     }
     status_code = 422 if problems else 200
     return signed_in_page(request, visit, "dashboard.html", context, status_code, upload_policy(request))

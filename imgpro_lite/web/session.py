@@ -13,7 +13,7 @@ from imgpro_lite.errors import Forbidden
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.services import accounts, sessions
 from imgpro_lite.services.sessions import Session
-from imgpro_lite.web.cookies import read_session, set_cookie
+from imgpro_lite.web.cookies import read_session, says_where_from, set_cookie
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.page_forms import read_form
 from imgpro_lite.web.requests import client_address, rate_subject, runtime
@@ -56,6 +56,15 @@ async def get_visit(request: Request) -> Visit:
     return Visit(session, await sessions.find_caller(rt, session, visitor_address(request)))
 
 
+def about_browser(request: Request) -> dict[str, Any]:
+    """What a page needs to say so where its scripts could do nothing for who is signed in, and where they could."""
+    public_url = runtime(request).public_url
+    return {
+        "is_untold": not says_where_from(request),
+        "https_url": public_url if public_url.startswith("https://") else "",
+    }
+
+
 def signed_in_page(
     request: Request,
     visit: Visit,
@@ -72,6 +81,7 @@ def signed_in_page(
         "caller": visit.caller,
         "can_read": visit.can(Ability.READ),
         "can_write": visit.can(Ability.WRITE),
+        **about_browser(request),
         **context,
     }
     policy = {"script-src": "'self'", "connect-src": "'self'", **pages(request).picture_policy, **(policy or {})}

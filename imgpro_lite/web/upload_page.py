@@ -7,10 +7,11 @@ from imgpro_lite.errors import Forbidden
 from imgpro_lite.models import Ability
 from imgpro_lite.services import sessions
 from imgpro_lite.web.api import receive_media
+from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.pages import SEE_OTHER
 from imgpro_lite.web.requests import runtime
-from imgpro_lite.web.session import get_visit
+from imgpro_lite.web.session import Visit, about_browser, get_visit
 
 # A form sends neither a key nor anything else that says who the visitor is, so another site gains nothing by having
 # visitors send it but uploads in their name and out of their limits. Browsers say where a request comes from, on https
@@ -28,8 +29,16 @@ def upload_policy(request: Request) -> dict[str, str]:
 async def show_upload(request: Request) -> PageAnswer:
     """GET /, for who is signed in with the quota of the team"""
     visit = await get_visit(request)
-    csrf_token = sessions.csrf_token(runtime(request), visit.session) if visit.can(Ability.WRITE) else ""
-    return PageAnswer(pages(request).render("upload.html", {"csrf_token": csrf_token}), policy=upload_policy(request))
+    csrf_token = sessions.csrf_token(runtime(request), visit.session) if uploads_as_team(request, visit) else ""
+    about = about_browser(request)
+    context = {**about, "csrf_token": csrf_token, "is_signed_in_untold": about["is_untold"] and bool(visit.caller)}
+    return PageAnswer(pages(request).render("upload.html", context), policy=upload_policy(request))
+
+
+def uploads_as_team(request: Request, visit: Visit) -> bool:
+    """Whether what a page uploads is its visitor's: who is signed in, may write, and has a browser that says where its
+    requests come from. The page of everybody else offers nothing that only a team has."""
+    return visit.can(Ability.WRITE) and says_where_from(request)
 
 
 async def upload_form(request: Request) -> Response:
