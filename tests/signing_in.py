@@ -88,7 +88,7 @@ class Browser:
 
     def ask_api(self, method: str, path: str, csrf: str | None = None, **options: Any) -> Any:
         """What a script of our pages asks the API. `headers` are put over those that it and the browser send."""
-        csrf = csrf if csrf is not None else self.open("/dashboard/settings").csrf
+        csrf = csrf if csrf is not None else self.open("/dashboard").csrf
         sent = {"Sec-Fetch-Site": "same-origin", "X-CSRF-Token": csrf, **options.pop("headers", {})}
         sent = {name: value for name, value in sent.items() if value is not None}
         return self.client.request(method, path, headers=sent, **options)
@@ -96,7 +96,7 @@ class Browser:
     @property
     def is_signed_in(self) -> bool:
         """Whether the dashboard lets it in."""
-        answer = self.get("/dashboard/settings")
+        answer = self.get("/dashboard")
         assert answer.status_code in (200, 303), answer.text
         return bool(answer.status_code == 200)
 

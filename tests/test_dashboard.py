@@ -139,7 +139,6 @@ def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
         "gallery",
     }
     assert "Make private" not in page.text
-    assert "Make the key" not in reader.open("/dashboard/keys").text
 
 
 def test_what_strangers_typed_is_only_shown(shared: Api) -> None:

@@ -99,7 +99,7 @@ def test_a_session_lacks_what_its_key_lacks(shared: Api) -> None:
     browser, key = signed_in(shared, "--read-only", email=new_email())
     assert browser.ask_api("GET", "/v1/usage").status_code == 200
     check_refusal(browser.ask_api("POST", "/v1/upload", files={"file": ("x.png", picture())}), 403, "forbidden")
-    csrf = browser.open("/dashboard/settings").csrf
+    csrf = browser.open("/dashboard").csrf
     with connect(shared.data_dir) as conn:
         conn.execute("UPDATE api_keys SET can_read = 0, can_write = 1 WHERE key_id = ?", (key["key_id"],))
     check_refusal(browser.ask_api("GET", "/v1/usage", csrf), 403, "forbidden")

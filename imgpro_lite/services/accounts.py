@@ -83,7 +83,8 @@ def charge_key_attempt(rt: Runtime, caller: Caller) -> None:
 
 
 async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
-    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7).
+    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7). It may
+    do what its maker may, and no more; one that is the first of its team may do everything.
 
     Raises RateLimited, RegistrationClosed, ValidationFailed, KeyLimitReached.
     """
@@ -120,7 +121,8 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> N
         raise _registration_closed(rt)
     if own is None or not own.verified:
         refuse_too_many_unverified(tx, rt, email)
-    new = insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
+    abilities = caller.key.abilities if caller.key else ALL_ABILITIES
+    new = insert_new_key(tx, own or _new_space(tx, email), name, abilities, created_from=caller.address)
     if not new.team.verified:
         mail.queue_verification(tx, email, [new.key.key_id])
     return new

@@ -41,6 +41,13 @@ class Visit:
         """Whether the one who is signed in may do this."""
         return self.caller is not None and self.caller.key is not None and ability in self.caller.key.abilities
 
+    @property
+    def keeps_account(self) -> bool:
+        """Whether the one who is signed in sees and changes the team's keys and settings. They tell its address, where
+        each key was made and who signed in from where: more than a key that only reads, which may be published, or one
+        that only uploads, shows through the API."""
+        return self.can(Ability.READ) and self.can(Ability.WRITE)
+
 
 def visitor_address(request: Request) -> str:
     """Where a visitor is, as rate limits count it."""
@@ -81,6 +88,7 @@ def signed_in_page(
         "caller": visit.caller,
         "can_read": visit.can(Ability.READ),
         "can_write": visit.can(Ability.WRITE),
+        "keeps_account": visit.keeps_account,
         **about_browser(request),
         **context,
     }
