@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from commands import authorization, make_key, run_keys
@@ -194,20 +195,65 @@ def test_what_is_no_address(shared: Api) -> None:
         assert "This is not an e-mail address." in page.text
 
 
+def sign_in_from(api: Api, address: str, **fields: str) -> Any:
+    """The answer to the form that signs in, from an address."""
+    browser = Browser.at(api, address=address)
+    return browser.submit(browser.open(SIGN_IN), SIGN_IN, **fields)
+
+
 def test_links_are_rationed(start: ApiFactory) -> None:
+    """From one place: 2 for an e-mail address and 3 in all, in an hour."""
     api = start(limits={"keys_per_email_per_hour": 2, "keys_per_ip_per_hour": 3})
 
     def ask(email: str, address: str) -> int:
-        browser = Browser.at(api, address=address)
-        return int(browser.submit(browser.open(SIGN_IN), SIGN_IN, email=email).status_code)
+        return int(sign_in_from(api, address, email=email).status_code)
 
-    assert [ask("a@example.com", f"192.0.2.{number}") for number in (1, 2, 3)] == [200, 200, 429]
+    assert [ask("a@example.com", "192.0.2.1") for _ in range(3)] == [200, 200, 429]
     assert [ask(f"{name}@example.com", "192.0.2.9") for name in "bcde"] == [200, 200, 200, 429]
     assert api.new_key("a@example.com")  # counted apart
-    by_key = Browser.at(api, address="192.0.2.9")
-    assert by_key.submit(by_key.open(SIGN_IN), SIGN_IN, key="x").status_code == 429
     api.clock.advance(seconds=3600)
-    assert ask("a@example.com", "192.0.2.9") == 200
+    assert ask("a@example.com", "192.0.2.1") == 200
+
+
+def test_wrong_keys_and_links_are_counted_apart(start: ApiFactory) -> None:
+    """Whoever mistypes a key can still have a link mailed, and the other way round."""
+    api = start(limits={"keys_per_ip_per_hour": 2})
+    for address, fields, others in (
+        ("192.0.2.1", {"key": "x"}, {"email": "a@example.com"}),
+        ("192.0.2.2", {"email": "b@example.com"}, {"key": make_key(api.data_dir)["key"]}),
+    ):
+        for _ in range(2):
+            assert sign_in_from(api, address, **fields).status_code in (200, 422)
+        assert sign_in_from(api, address, **fields).status_code == 429
+        assert sign_in_from(api, address, **others).status_code in (200, 303)
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_strangers_cannot_use_up_an_owners_links(start: ApiFactory, is_known: bool) -> None:
+    """However many ask in somebody's name: the mailbox is spared, and one of its links always works."""
+    api = start(limits={"keys_per_email_per_hour": 5, "keys_per_ip_per_hour": 20})
+    if is_known:
+        make_key(api.data_dir, "--verified", email="a@example.com")
+    api.clock.advance(seconds=900 - api.clock.now() % 900)  # when a quarter of an hour begins
+    api.clock.advance(seconds=60)
+    pages = [Shown(sign_in_from(api, f"192.0.2.{number}", email="a@example.com")) for number in range(1, 9)]
+    assert [page.heading for page in pages] == ["Look into your mailbox"] * 8
+    assert ["is mailed no more" in page.text for page in pages] == [False, False, *[True] * 6]
+    assert "in 14 minutes" in pages[-1].text
+    assert len(queued_or_sent(api)) == (2 if is_known else 0)
+    api.clock.advance(seconds=14 * 60 - 1)  # up to the end of the quarter of an hour the links are good
+    if is_known:
+        browser = Browser.at(api)
+        assert browser.submit(browser.open(queued_or_sent(api)[0]), LINK).status_code == 303
+    assert "is mailed no more" in Shown(sign_in_from(api, "192.0.2.9", email="a@example.com")).text
+    api.clock.advance(seconds=1)  # and from then on there are new ones
+    assert "is mailed no more" not in Shown(sign_in_from(api, "192.0.2.9", email="a@example.com")).text
+
+
+def queued_or_sent(api: Api) -> list[str]:
+    """The links that a@example.com was mailed, once nothing waits any more."""
+    until(lambda: queued_mail(api) == [])
+    return mailed_links(api, "a@example.com")
 
 
 def test_a_mail_that_nobody_waits_for_any_more(start: ApiFactory) -> None:

@@ -54,11 +54,11 @@ async def sign_in(request: Request) -> Response:
 async def _mail_link(request: Request, visit: Visit, target: str, email: str) -> PageAnswer:
     rt = runtime(request)
     try:
-        email = await sessions.mail_link(rt, email, visitor_address(request))
+        asked = await sessions.mail_link(rt, email, visitor_address(request))
     except ValueError:
         problem = "This is not an e-mail address."
         return _sign_in_page(request, visit, target, UNPROCESSABLE, email_problem=problem)
-    context = {"email": email, "has_mail": bool(rt.settings.mail.host), "link_minutes": _MINUTES}
+    context = {**vars(asked), "has_mail": bool(rt.settings.mail.host), "link_minutes": _MINUTES}
     return signed_in_page(request, visit, "sign_in_mailed.html", context)
 
 
