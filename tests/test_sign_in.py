@@ -75,6 +75,28 @@ def test_the_cookie(shared: Api, start: ApiFactory) -> None:
         assert re.fullmatch(pattern, cookie), cookie
 
 
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/dashboard/sign-out", "/dashboard/keys/revoke", "/dashboard/nothing", "/dashboard/sign-in"),
+        *("/dashboard/sign-in?next=/dashboard/sign-in", "/v1/usage", "/v1/media?limit=1", "/oembed?url=x", "/healthz"),
+        *("/nothing", "/static/x", "/dashboard/"),
+    ],
+)
+def test_only_to_pages_that_can_be_shown(shared: Api, key: dict[str, str], target: str) -> None:
+    page = Shown(Browser.at(shared).get(SIGN_IN, params={"next": target}))
+    assert page.form(SIGN_IN)["next"] == "/dashboard"
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/api", "/api/quick-start", "/pricing", "/a1b2c3d4e5f6g7", "/upgrade/pro?t=x.y-z"]
+)
+def test_to_any_page(shared: Api, key: dict[str, str], target: str) -> None:
+    browser = Browser.at(shared)
+    page = Shown(browser.get(SIGN_IN, params={"next": target}))
+    assert browser.submit(page, SIGN_IN, key=key["key"]).headers["location"] == target
+
+
 @pytest.mark.parametrize("path", ["/dashboard", "/dashboard/keys", "/dashboard?tags=a%2Cb&tag_mode=any"])
 def test_back_to_where_it_began(shared: Api, key: dict[str, str], path: str) -> None:
     browser = Browser.at(shared)
@@ -267,6 +289,28 @@ def test_a_mail_that_nobody_waits_for_any_more(start: ApiFactory) -> None:
 
 
 # ── how long it lasts ──
+
+
+def test_signing_in_anew_ends_the_session_before(shared: Api) -> None:
+    """With a key or a link, as the same account or another: nobody would know any more how to sign out of it."""
+    email = new_email()
+    browser, key = signed_in(shared, email=email)
+    ask_for_link(shared, email)
+    (link,) = mailed_links(shared, email)
+    form = {"csrf": browser.open("/dashboard").csrf, "next": "/dashboard"}
+    for path, fields in (
+        (SIGN_IN, {"key": key["key"]}),
+        (LINK, {"t": link.partition("t=")[2]}),
+        (SIGN_IN, {"key": key["key"]}),
+    ):
+        before = Browser.at(shared)
+        before.client.cookies.set(COOKIE, browser.client.cookies[COOKIE], domain="localhost.local", path="/")
+        assert before.is_signed_in
+        form["csrf"] = browser.open("/dashboard").csrf
+        assert browser.client.post(path, data={**form, **fields}).status_code == 303
+        assert browser.is_signed_in
+        assert not before.is_signed_in
+    assert "Signed in by mail" not in browser.get("/dashboard/keys").text  # nor is the key of the link left over
 
 
 def test_a_session_ends_when_it_is_not_used(shared: Api) -> None:

@@ -8,12 +8,14 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
+from starlette.routing import Match
 
 from imgpro_lite.errors import Forbidden
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.services import accounts, sessions
 from imgpro_lite.services.sessions import Session
 from imgpro_lite.web.cookies import read_session, says_where_from, set_cookie
+from imgpro_lite.web.hosts import is_page
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.page_forms import read_form
 from imgpro_lite.web.requests import client_address, rate_subject, runtime
@@ -118,9 +120,14 @@ async def read_form_for(request: Request, ability: Ability) -> tuple[Visit, Call
     return visit, visit.caller, form
 
 
-def own_path(path: str | None) -> str:
-    """Where to go after signing in: a path of ours, else the dashboard."""
-    return path if path and len(path) <= MAX_PATH_CHARS and _OWN_PATH.fullmatch(path) else DASHBOARD
+def own_path(request: Request, path: str | None) -> str:
+    """Where to go after signing in: a page of ours that can be shown, else the dashboard."""
+    if not path or len(path) > MAX_PATH_CHARS or not _OWN_PATH.fullmatch(path):
+        return DASHBOARD
+    asked_for = {"type": "http", "method": "GET", "path": path.partition("?")[0]}
+    can_be_shown = any(route.matches(asked_for)[0] is Match.FULL for route in request.app.routes)
+    is_to_sign_in = asked_for["path"].startswith(f"{DASHBOARD}/sign-in")
+    return path if is_page(asked_for["path"]) and can_be_shown and not is_to_sign_in else DASHBOARD
 
 
 def go_to(request: Request, path: str) -> RedirectResponse:
@@ -132,4 +139,6 @@ def go_to(request: Request, path: str) -> RedirectResponse:
 def go_to_sign_in(request: Request) -> RedirectResponse:
     """Have a visitor sign in, and then come back to the page that was asked for."""
     query = f"?{request.url.query}" if request.url.query else ""
-    return go_to(request, f"{DASHBOARD}/sign-in?{urlencode({'next': own_path(request.scope['path'] + query)})}")
+    return go_to(
+        request, f"{DASHBOARD}/sign-in?{urlencode({'next': own_path(request, request.scope['path'] + query)})}"
+    )
