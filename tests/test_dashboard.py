@@ -206,7 +206,7 @@ def test_where_the_browser_does_not_say_where_from(shared: Api) -> None:
     """Pages offer nothing that the API would refuse, and say why; what needs no script is as ever."""
     browser, key = signed_in(shared, email=new_email())
     ids = add_rows(shared.data_dir, authorization(key), 51)
-    why = "Browsers tell a server which site asks it for something only over https://"
+    why = "Browsers tell a server where requests come from only over https://"
     for path, told in (
         ("/dashboard", "you can look at your images, but neither upload pictures nor change any"),
         ("/", "uploads from here only count as yours with an API key"),

@@ -134,7 +134,13 @@ async def mail_link(rt: Runtime, email: str, address: str) -> AskedLink:
     _charge(rt, "sign_in_links_per_ip", limits.keys_per_ip_per_hour, address, "sign-in links")
     # Refused by the place that asks and not by the mailbox: strangers could use up an owner's attempts by naming it.
     asked_from = f"{email} {address}"
-    _charge(rt, "sign_in_links_per_email_and_ip", limits.keys_per_email_per_hour, asked_from, "links for this e-mail")
+    _charge(
+        rt,
+        "sign_in_links_per_email_and_ip",
+        limits.keys_per_email_per_hour,
+        asked_from,
+        "sign-in links for this mailbox",
+    )
     now = rt.clock.now()
     window = rt.rate_windows.charge(_links_per_mailbox(limits.keys_per_email_per_hour), email, now)
     if window.exceeded:
