@@ -33,7 +33,7 @@ class Shown(Page):
         super().__init__(answer.text)
         assert [name for _, values in self.tags for name in values if name.startswith("on") or name == "style"] == []
         for script in self.attributes("script"):
-            assert re.search(r"/static/[a-z]+\.[0-9a-f]{12}\.js$", str(script["src"]))
+            assert re.search(r"/static/[a-z_]+\.[0-9a-f]{12}\.js$", str(script["src"]))
 
     @property
     def csrf(self) -> str:

@@ -166,7 +166,7 @@ def test_a_failure_that_is_being_sent_to_one_is_answered_to_another(api: Api, ca
         return errors
 
     assert api.client.portal is not None
-    assert api.client.portal.call(scene) == ["internal_error"] * 2
+    assert api.client.portal.call(scene) == ["transform_failed"] * 2
     assert "request failed" not in caplog.text
 
 
@@ -207,13 +207,20 @@ def test_a_picture_that_cannot_be_made_is_not_tried_again_for_ten_minutes(
     assert api.client.get(address).status_code == 200
 
 
-def test_a_missing_blob_is_an_error_in_json(api: Api) -> None:
+def test_a_missing_blob_is_a_clean_refusal_and_the_log_says_what_to_do(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     path = upload(api)
-    blob(api).unlink()
+    missing = blob(api)
+    missing.unlink()
     for address in (f"{path}.jpeg", f"{path}.webp"):
         answer = api.client.get(address)
-        assert (answer.status_code, answer.json()["error"]) == (500, "internal_error"), address
+        assert (answer.status_code, answer.json()["error"]) == (422, "transform_failed"), address
+        assert answer.headers["cache-control"] == "no-store"
         assert str(api.data_dir) not in answer.text
+        line = next(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+        assert all(words in line for words in (str(missing), "backup", "`imgpro-lite fsck`"))
+        caplog.clear()
     assert cache_files(api) == []
 
 

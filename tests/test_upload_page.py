@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from commands import authorization
 from conftest import Api, ApiFactory
 from images import make_image
+from library import new_email
 from pages import OWN_URL, Page
 from shared import serve
+from signing_in import Shown, signed_in
+from wire import stored_blobs
 
 IMPORT = re.compile(rb'\bimport [^;]* from "\./([^"]+)"')
 
@@ -168,3 +172,31 @@ def test_other_methods(shared: Api) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert Page(answer.text).heading == "Not possible here"
     assert shared.client.head("/").content == b""
+
+
+def test_the_form_uploads_as_the_one_who_is_signed_in(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    (form,) = [form for form in browser.open("/dashboard").forms if form.action == "/"]
+    assert form.hidden == Shown(browser.get("/")).form("/")
+    files = {"file": ("mine.png", make_image("png", 9, 9))}
+    answer = browser.client.post("/", data=form.hidden, files=files, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 303, answer.text
+    (item,) = shared.client.get("/v1/media", headers=authorization(key)).json()["items"]
+    media = shared.client.get(f"/v1/media/{item['id']}").json()
+    assert (answer.headers["location"], media["name"]) == (f"/{item['id']}", "mine.png")
+    assert "csrf" not in media
+    assert "expires_at" not in media
+
+
+def test_the_form_of_a_session_is_its_own(shared: Api) -> None:
+    """Without the token of the page nothing is stored, in nobody's name; neither with that of another session."""
+    browser, key = signed_in(shared, email=new_email())
+    other, _ = signed_in(shared, email=new_email())
+    files = {"file": ("mine.png", make_image("png", 9, 9))}
+    stored = stored_blobs(shared)
+    for sent in ({}, {"csrf": ""}, {"csrf": other.open("/dashboard").csrf}):
+        answer = browser.client.post("/", data=sent, files=files, headers={"Sec-Fetch-Site": "same-origin"})
+        assert answer.status_code == 403
+        assert "load the page again" in Page(answer.text).text
+    assert stored_blobs(shared) == stored
+    assert shared.client.get("/v1/usage", headers=authorization(key)).json()["uploads_used"] == 0

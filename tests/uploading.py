@@ -137,7 +137,10 @@ class Uploader:
         """Role and name of everything that a screen reader should be able to name."""
         nodes = self.browser.call("Accessibility.getFullAXTree")["nodes"]
         roles = {"button", "textbox", "checkbox", "radio", "combobox", "link", "progressbar", "list", "region"}
+        roles |= {"navigation"}  # which its list shares the name of
+        named = {node["nodeId"] for node in nodes if node.get("role", {}).get("value") == "navigation"}
         told = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
+        told = [node for node in told if node["role"]["value"] != "list" or node.get("parentId") not in named]
         return [(node["role"]["value"], node["name"]["value"].strip()) for node in told]
 
     def check_quiet(self) -> None:

@@ -8,6 +8,7 @@ from imgpro_lite.models import Ability, Caller
 from imgpro_lite.services import own_team
 from imgpro_lite.services.accounts import NewKey
 from imgpro_lite.services.limits import verify_resend_url
+from imgpro_lite.services.upload_helpers import upload_helpers
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.session import (
     DASHBOARD,
@@ -69,6 +70,7 @@ async def _keys_page(request: Request, visit: Visit, new: NewKey | None = None) 
         "own_key_id": caller.key.key_id,
         "abilities": list(Ability),
         "new": new,
+        "helpers": list(upload_helpers().values()) if new and Ability.WRITE in new.key.abilities else [],
         "verify_url": None if caller.team.verified else verify_resend_url(rt, caller.team.email or ""),
     }
     return signed_in_page(request, visit, "keys.html", context)

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-API_KEY = "YOUR_API_KEY"  # what stands in examples where nobody is signed in
+API_KEY = "YOUR_API_KEY"  # what stands in examples for the reader's own
 
 # How a language writes what JSON writes as true, false and null.
 _JSON_WORDS: Mapping[str, str] = {}

@@ -12,6 +12,7 @@ from starlette.routing import Match
 
 from imgpro_lite.errors import Forbidden
 from imgpro_lite.models import Ability, Caller
+from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts, sessions
 from imgpro_lite.services.sessions import Session
 from imgpro_lite.web.cookies import read_session, says_where_from, set_cookie
@@ -106,9 +107,16 @@ async def read_own_form(request: Request) -> tuple[Visit, dict[str, str]]:
     rt, session = runtime(request), read_session(request, runtime(request))
     # Old browsers do not say, nor do new ones without TLS; the token alone is enough.
     is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
-    if session is None or not is_ours or not sessions.is_csrf_token(rt, session, form.pop("csrf", "")):
+    if session is None or not is_ours:
         raise Forbidden(_OLD_FORM)
+    take_csrf_token(rt, session, form)
     return Visit(session, await sessions.find_caller(rt, session, visitor_address(request))), form
+
+
+def take_csrf_token(rt: Runtime, session: Session, form: dict[str, str]) -> None:
+    """Take the token that our page gave it out of a form. Raises Forbidden where it is not that of the session."""
+    if not sessions.is_csrf_token(rt, session, form.pop("csrf", "")):
+        raise Forbidden(_OLD_FORM)
 
 
 async def read_form_for(request: Request, ability: Ability) -> tuple[Visit, Caller, dict[str, str]]:

@@ -1,5 +1,7 @@
 """The page that uploads: what it shows, and the form that works without a script."""
 
+from functools import partial
+
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
@@ -11,11 +13,12 @@ from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.pages import SEE_OTHER
 from imgpro_lite.web.requests import runtime
-from imgpro_lite.web.session import Visit, about_browser, get_visit
+from imgpro_lite.web.session import Visit, about_browser, get_visit, take_csrf_token
 
-# A form sends neither a key nor anything else that says who the visitor is, so another site gains nothing by having
+# The form of somebody who is not signed in says nothing about who that is, so another site gains nothing by having
 # visitors send it but uploads in their name and out of their limits. Browsers say where a request comes from, on https
-# and on this machine; those that do not are let in (the API takes such uploads from every site, decision 49).
+# and on this machine; those that do not are let in (the API takes such uploads from every site, decision 49). The form
+# of somebody who is signed in must have the token that only our page has, as every other form.
 _OWN_SITE = ("same-origin", "none")
 
 
@@ -31,7 +34,8 @@ async def show_upload(request: Request) -> PageAnswer:
     visit = await get_visit(request)
     csrf_token = sessions.csrf_token(runtime(request), visit.session) if uploads_as_team(request, visit) else ""
     about = about_browser(request)
-    context = {**about, "csrf_token": csrf_token, "is_signed_in_untold": about["is_untold"] and bool(visit.caller)}
+    is_signed_in_untold = about["is_untold"] and visit.caller is not None
+    context = {**about, "csrf_token": csrf_token, "caller": visit.caller, "is_signed_in_untold": is_signed_in_untold}
     return PageAnswer(pages(request).render("upload.html", context), policy=upload_policy(request))
 
 
@@ -45,7 +49,11 @@ async def upload_form(request: Request) -> Response:
     """POST /"""
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         raise Forbidden("This form can only be sent from its own page.")
-    media = await receive_media(request)
+    rt, visit = runtime(request), await get_visit(request)
+    if uploads_as_team(request, visit):
+        media = await receive_media(request, visit.caller, partial(take_csrf_token, rt, visit.session))
+    else:
+        media = await receive_media(request)
     # A path and not the whole address, so that it also works under a name that the settings do not know.
     page_path = f"{pages(request).base_path}/{media.id}"
     return RedirectResponse(page_path, SEE_OTHER, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})

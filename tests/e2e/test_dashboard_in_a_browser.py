@@ -168,7 +168,9 @@ def check_screens(site: Site, paths: list[str]) -> None:
 
 def test_every_page_on_every_screen(site: Site) -> None:
     long = site.add(90, name="long" * 60, public="false")
-    check_screens(site, ["/dashboard", "/dashboard?tags=nothing", "/dashboard/keys", "/dashboard/settings"])
+    check_screens(
+        site, ["/dashboard", "/dashboard?tags=nothing", "/dashboard/keys", "/dashboard/helpers", "/dashboard/settings"]
+    )
     site.api("DELETE", f"/media/{long}")
 
 
@@ -289,6 +291,69 @@ def test_editing_one(site: Site) -> None:
     site.api("DELETE", f"/media/{edited}")
 
 
+def test_what_is_counted_and_filtered_follows(site: Site, tmp_path: Path) -> None:
+    """After an upload, a change and a deletion, as if the page had been loaded again."""
+    picture = tmp_path / "counted.png"
+    picture.write_bytes(make_image("png", 78, 34))
+    site.open("/dashboard?tags=wanted")
+    number = "Number(document.querySelector('#uploads strong').textContent)"
+    storage = "document.querySelector('#storage strong').textContent"
+    before, stored_before = site.browser.run(number), site.browser.run(storage)
+    is_empty = "document.querySelector('.empty').checkVisibility()"
+    assert site.browser.run(is_empty)
+    site.mouse(".upload-here summary")
+    site.fill("#upload-tags", "wanted")
+    site.choose_file("#upload-files", picture)
+    until(lambda: site.count("#gallery .tile") == 1)  # the filter finds it
+    assert not site.browser.run(is_empty)
+    until(lambda: site.browser.run(number) == before + 1)
+    assert site.browser.run(storage) != stored_before
+    site.mouse(".tile .choose input")
+    site.fill("#batch-namespace", "fresh")
+    site.mouse("form[data-change=namespace] button")
+    suggested = "[...document.querySelectorAll('#namespaces option')].map((one) => [one.value, one.textContent])"
+    until(lambda: ["fresh", "1 image"] in site.browser.run(suggested))
+    assert site.count("#gallery .tile") == 1
+    site.fill("#batch-tags", "Wanted ")
+    site.mouse("form[data-change=tags] button[value=remove]")
+    until(lambda: site.count("#gallery .tile") == 0)  # and now it does not
+    assert site.browser.run(is_empty)
+    assert not site.browser.run("document.getElementById('selection').checkVisibility()")
+    site.open("/dashboard?namespace=fresh")
+    site.mouse(".tile .choose input")
+    site.mouse("#delete-selected")
+    site.mouse("#confirm button[value=delete]")
+    until(lambda: ["fresh", "1 image"] not in site.browser.run(suggested))
+    assert (site.browser.run(number), site.browser.run(storage)) == (before + 1, stored_before)
+    assert site.faults() == []
+
+
+def test_without_scripts(site: Site, tmp_path: Path) -> None:
+    """It reads, filters and uploads, as the one who is signed in."""
+    picture = tmp_path / "plain.png"
+    picture.write_bytes(make_image("png", 79, 35))
+    site.browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    try:
+        site.open("/dashboard")
+        site.choose_file("#upload-files", picture)
+        site.browser.click(".upload-here noscript button")
+        assert site.browser.run("document.querySelector('h1').textContent") == "plain.png"
+        media_id = site.browser.run("location.pathname").removeprefix("/")
+        site.open("/dashboard")
+        site.fill("#tags", "old")
+        site.browser.click(".filter button")
+        assert site.browser.run("location.search") == "?namespace=&tags=old&tag_mode=all"
+        shown = site.browser.run("[...document.querySelectorAll('.tile')].map((one) => one.dataset.id)")
+        assert shown
+        assert media_id not in shown
+        site.browser.click(".tile a")
+        assert site.browser.run("location.pathname") == f"/{shown[0]}"
+        assert site.faults() == []
+    finally:
+        site.browser.call("Emulation.setScriptExecutionDisabled", value=False)
+    assert site.api("DELETE", f"/media/{media_id}") == {"deleted": True}
+
+
 def test_a_new_key_is_copied(site: Site) -> None:
     site.open("/dashboard/keys")
     site.fill("#name", "Copied")
@@ -299,6 +364,10 @@ def test_a_new_key_is_copied(site: Site) -> None:
     key = site.browser.run("document.querySelector('.copy input').value")
     answer = httpx2.get(f"{site.server.url}/v1/usage", headers={"Authorization": f"Bearer {key}"}, trust_env=False)
     assert answer.status_code == 200
+    site.mouse("#keep-key")
+    assert site.browser.run("sessionStorage.getItem('imgpro-key')") == key
+    site.mouse("#keep-key")
+    assert site.browser.run("sessionStorage.getItem('imgpro-key')") is None
 
 
 def test_scrolling_on_and_on(site: Site) -> None:

@@ -194,11 +194,12 @@ def test_the_payment_is_reached_past_the_policy_and_learns_no_token(site: Site) 
 def test_the_keyboard_reaches_everything_and_shows_where_it_is(site: Site) -> None:
     site.browser.goto(site.ask("keyboard"))
     focused = []
-    for _ in range(4):
+    for _ in range(8):
         for kind in ("keyDown", "keyUp"):
             site.browser.call("Input.dispatchKeyEvent", type=kind, key="Tab", code="Tab", windowsVirtualKeyCode=9)
         outline = "getComputedStyle(document.activeElement).outline"
         assert "3px" in site.browser.run(outline)
         focused.append(site.browser.run("document.activeElement.textContent"))
     assert focused[0] == "Skip to the content"
-    assert focused[2:] == ["Confirm", "I did not ask for this"]  # after the name of the site
+    assert focused[2:6] == ["Upload", "Images", "Documentation", "Pricing"]  # after the name of the site
+    assert focused[6:] == ["Confirm", "I did not ask for this"]

@@ -163,15 +163,16 @@ def test_the_keyboard_reaches_everything(gallery: Gallery, page: str) -> None:
     gallery.browser.show(width_px=1280, dark=False)
     gallery.browser.goto(page)
     reached = []
-    for _ in range(13):
+    for _ in range(17):
         gallery.press("Tab", 9)
         # The keys of a choice are drawn beside the radio button that has the focus.
         focused = "document.activeElement"
         drawn = f"({focused}.type === 'radio' ? {focused}.nextElementSibling : {focused})"
         assert "3px" in gallery.browser.run(f"getComputedStyle({drawn}).outline")
         reached.append(gallery.browser.run(f"{focused}.name || {focused}.id || {focused}.textContent.trim()"))
-    assert reached[2] == ""  # the picture, which has no text
-    assert reached[3:9] == [
+    assert reached[2:6] == ["Upload", "Images", "Documentation", "Pricing"]
+    assert reached[6] == ""  # the picture, which has no text
+    assert reached[7:13] == [
         "copy-page",
         "Copy Link to this page",
         "size",

@@ -1,5 +1,6 @@
 // Starts the viewer of the API's document (Swagger UI), in the colours that the browser prefers.
-"use strict";
+
+import { kept } from "./kept_key.js";
 
 const dark = matchMedia("(prefers-color-scheme: dark)");
 const followColours = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
@@ -7,7 +8,7 @@ dark.addEventListener("change", followColours);
 followColours();
 
 const place = document.getElementById("viewer");
-const { document: address, apiKey, csrfToken } = place.dataset;
+const { document: address, csrfToken } = place.dataset;
 const ui = SwaggerUIBundle({
   url: address,
   domNode: place,
@@ -22,6 +23,6 @@ const ui = SwaggerUIBundle({
     return request;
   },
   onComplete: () => {
-    if (apiKey.startsWith("img_live_")) ui.preauthorizeApiKey("apiKey", apiKey);
+    if (!csrfToken && kept()) ui.preauthorizeApiKey("apiKey", kept());
   },
 });

@@ -125,6 +125,7 @@ async function save() {
     const media = await callApi("PATCH", `/media/${shown.id}`, changes());
     const tile = tileOf(media.id);
     if (tile) showOnTile(tile, media);
+    settle(tile ? [tile] : []);
     editor.close();
     tell("Saved");
   } catch (refused) {

@@ -37,10 +37,10 @@ if (more) {
 
 // The upload box tells of each image that it has stored.
 document.addEventListener("imgpro:uploaded", (event) => {
-  const { namespace, tags } = gallery.dataset;
-  if (namespace || tags || tileOf(event.detail.id)) return;
-  document.querySelector(".empty")?.remove();
-  gallery.prepend(makeTile(event.detail));
+  const tile = makeTile(event.detail);
+  if (!isWanted(tile) || tileOf(event.detail.id)) return;
+  gallery.prepend(tile);
+  showEmptiness();
 });
 
 // What is dragged or pasted here is taken by the box, which is then to be seen.
@@ -67,8 +67,35 @@ function makeTile(item) {
 }
 
 function showOnTile(tile, item) {
+  tile.dataset.namespace = item.namespace || "";
+  tile.dataset.tags = item.tags.join(",");
   for (const name of tile.querySelectorAll("bdi")) name.textContent = item.name;
   tile.querySelector(".badge").hidden = item.public;
+}
+
+// Whether the filter of this page would still find the image of a tile.
+function isWanted(tile) {
+  const { namespace, tags, tagMode } = gallery.dataset;
+  const own = new Set(splitTags(tile.dataset.tags));
+  const wanted = splitTags(tags);
+  const hasTags = tagMode === "any" ? wanted.some((tag) => own.has(tag)) : wanted.every((tag) => own.has(tag));
+  return (!namespace || tile.dataset.namespace === namespace) && (!wanted.length || hasTags);
+}
+
+// As the API reads a list of tags.
+function splitTags(text) {
+  return text.toLowerCase().split(",").map((tag) => tag.trim()).filter(Boolean);
+}
+
+// Images have changed: those that the filter no longer finds go, and what is told of the team is asked for anew.
+function settle(tiles) {
+  for (const tile of tiles) if (!isWanted(tile)) tile.remove();
+  showEmptiness();
+  document.dispatchEvent(new CustomEvent("imgpro:changed"));
+}
+
+function showEmptiness() {
+  document.querySelector(".empty").hidden = gallery.children.length > 0 || document.getElementById("more") !== null;
 }
 
 // Where a picture of an image is, on the host that this page may load pictures from.

@@ -67,11 +67,24 @@ async function changeSelected(form, choice) {
   try {
     let updated = 0;
     for (const ids of batches(tiles)) updated += (await callApi("PATCH", "/media/batch", { ids, update })).updated;
-    if ("public" in update) for (const tile of tiles) tile.querySelector(".badge").hidden = update.public;
+    for (const tile of tiles) showUpdate(tile, update);
+    settle(tiles);
+    showSelection();
     form.reset();
     tell(`${countImages(updated)} changed`);
   } catch (refused) {
     tell(refused.message, "bad");
+  }
+}
+
+// What a batch has changed, of which the API tells only how many there were.
+function showUpdate(tile, update) {
+  if ("public" in update) tile.querySelector(".badge").hidden = update.public;
+  if ("namespace" in update) tile.dataset.namespace = update.namespace || "";
+  if ("tags" in update) {
+    const tags = new Set(splitTags(tile.dataset.tags));
+    for (const tag of splitTags(update.tags)) update.tag_mode === "add" ? tags.add(tag) : tags.delete(tag);
+    tile.dataset.tags = [...tags].join(",");
   }
 }
 
@@ -99,6 +112,7 @@ async function deleteTiles(tiles) {
     for (const ids of batches(tiles)) deleted += (await callApi("DELETE", "/media/batch", { ids })).deleted;
     for (const tile of tiles) tile.remove();
     lastPicked = null;
+    settle([]);
     showSelection();
     tell(`${countImages(deleted)} deleted`);
     return true;
