@@ -147,12 +147,15 @@ def routes() -> list[BaseRoute]:
     ]
 
 
-def create_app(settings: Settings, clock: Clock | None = None, internet: Internet | None = None) -> Starlette:
+def create_app(
+    settings: Settings, clock: Clock | None = None, internet: Internet | None = None, pool: WorkerPool | None = None
+) -> Starlette:
     """The application. Its lifespan opens the data directory and starts the workers; it raises OperatorError."""
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
-        async with open_runtime(settings, clock or Clock(), internet or Internet()) as runtime:
+        workers = pool or WorkerPool(settings.imaging)
+        async with open_runtime(settings, clock or Clock(), internet or Internet(), workers) as runtime:
             app.state.runtime = runtime
             yield
 
@@ -183,7 +186,9 @@ def create_app(settings: Settings, clock: Clock | None = None, internet: Interne
 
 
 @contextlib.asynccontextmanager
-async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> AsyncIterator[Runtime]:
+async def open_runtime(
+    settings: Settings, clock: Clock, internet: Internet, pool: WorkerPool
+) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     if points := failpoints.armed():
         log.warning("for tests only: %s is set, at %s", failpoints.VARIABLE, ", ".join(points))
@@ -215,7 +220,6 @@ async def open_runtime(settings: Settings, clock: Clock, internet: Internet) -> 
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
-        pool = WorkerPool(settings.imaging)
         # Closed in reverse: what nobody waits for any more ends with the workers.
         stack.push_async_callback(in_flight.drain)
         stack.push_async_callback(pool.close)

@@ -1,5 +1,6 @@
 """A real server for every test: real SQLite, disk and workers. Only time is faked, and the internet."""
 
+import asyncio
 import compileall
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -17,7 +18,9 @@ import imgpro_lite
 from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
 from imgpro_lite.fetching.internet import Internet
-from imgpro_lite.settings import Settings
+from imgpro_lite.imaging.pool import WorkerPool
+from imgpro_lite.imaging.waiting import Job
+from imgpro_lite.settings import ImagingSettings, Settings
 
 # The same examples every time, so that a change is never blamed for what was there before; `--full` tries others.
 # How long one takes says nothing on a machine that is busy.
@@ -72,6 +75,29 @@ class FakeClock(Clock):
         self.at += days * 86_400 + seconds
 
 
+class PoolOnDemand(WorkerPool):
+    """Real workers, which start with the first picture: most tests have none, and a process costs 0.1 s of CPU."""
+
+    def __init__(self, settings: ImagingSettings) -> None:
+        super().__init__(settings)
+        self._starting = asyncio.Lock()
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Leave it for later."""
+
+    async def close(self) -> None:
+        async with self._starting:
+            self._is_closed = True
+        await super().close()
+
+    async def _do(self, job: Job) -> dict[str, Any]:
+        async with self._starting:
+            if not self._tasks and not self._is_closed:
+                await super().start()
+        return await super()._do(job)
+
+
 @dataclass
 class Api:
     """A running server as a developer sees it, with an API key and what a test may turn."""
@@ -109,10 +135,12 @@ def clock() -> FakeClock:
 @pytest.fixture
 def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
     """Start a server with settings of the test's own: `start(limits={"file_mb": 1})`. Again for a restart,
-    with `crashed` as after a kill -9."""
+    with `crashed` as after a kill -9, with `workers_at_once` as people have it, not with the first picture."""
     with ExitStack() as stack:
 
-        def start_server(*, crashed: bool = False, internet: Internet | None = None, **sections: Any) -> Api:
+        def start_server(
+            *, crashed: bool = False, workers_at_once: bool = False, internet: Internet | None = None, **sections: Any
+        ) -> Api:
             stack.close()
             if crashed:
                 (tmp_path / "data" / "running").touch()  # as kill -9 leaves it
@@ -122,7 +150,8 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
             settings = Settings.model_validate(
                 {"data_dir": tmp_path / "data", "imaging": imaging, "storage": storage, **sections}
             )
-            app = create_app(settings, clock, internet)
+            pool = None if workers_at_once else PoolOnDemand(settings.imaging)
+            app = create_app(settings, clock, internet, pool)
             client = stack.enter_context(TestClient(app, raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)
 

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import Api, FakeClock
+from conftest import Api, FakeClock, PoolOnDemand
 from starlette.testclient import TestClient
 
 from imgpro_lite.app import create_app
@@ -42,5 +42,6 @@ def serve(
         }
     )
     clock = FakeClock()
-    with TestClient(create_app(settings, clock, internet), raise_server_exceptions=False) as client:
+    app = create_app(settings, clock, internet, PoolOnDemand(settings.imaging))
+    with TestClient(app, raise_server_exceptions=False) as client:
         yield Api(client, clock, data_dir)

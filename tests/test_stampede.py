@@ -16,6 +16,7 @@ from conftest import Api, ApiFactory, FakeClock
 from images import make_image
 from running import until
 from starlette.types import Message, Scope
+from views import being_made
 
 from imgpro_lite.single_flight import SingleFlight
 
@@ -233,13 +234,11 @@ def begin(api: Api, threads: ThreadPoolExecutor, address: str) -> "Future[Any]":
 
 
 def test_a_killed_worker_costs_nobody_an_answer(api: Api) -> None:
-    path = upload(api, LARGE)
+    path = upload(api)
     (victim,) = worker_pids(api)
-    with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{path}.avif?size=l")
+    with being_made(api, f"{path}.webp?size=l") as asked:
         os.kill(victim, signal.SIGKILL)
-        answer = asked.result(WAIT_SECONDS)
-    assert answer.status_code == 200
+    assert asked.result(WAIT_SECONDS).status_code == 200
     assert victim not in worker_pids(api)
     assert len(cache_files(api)) == 1
     assert api.client.get(f"{path}.webp?size=s").status_code == 200
