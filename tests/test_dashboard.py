@@ -86,7 +86,9 @@ def test_filters(shared: Api) -> None:
     }.items():
         page = browser.open(f"/dashboard{query}")
         assert tiles(page) == expected, query
-        assert ("No image of yours is like that." in page.text) == (not expected)
+        assert "No image matches this filter." in page.text
+        (empty,) = [one for one in page.attributes("div") if one.get("id") == "empty"]
+        assert ("hidden" in empty) == bool(expected)
         assert "Show all" in page.text
     assert [values["value"] for values in page.attributes("option")][-2:] == ["one", "two"]
 
@@ -137,7 +139,11 @@ def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
     assert {str(one["src"]).split("/")[-1].split(".")[0] for one in page.attributes("script")} == {
         "dashboard",
         "gallery",
+        "keyboard",
+        "place",
     }
+    assert "You are signed in with a key that only reads" in page.text
+    assert [one["class"] for one in page.attributes("ul") if one.get("id") == "gallery"] == ["gallery"]  # no boxes
     assert "Make private" not in page.text
     assert "Make the key" not in reader.open("/dashboard/keys").text
 

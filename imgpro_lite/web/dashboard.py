@@ -48,6 +48,7 @@ async def show_dashboard(request: Request) -> Response:
         **_gallery(request, found, {name: values[name] for name in FILTER_NAMES if name in values}),
         "problems": problems,
         "is_first": "cursor" not in values,
+        "here_again": urlencode({"next": f"{DASHBOARD}?{request.url.query}".rstrip("?")}),
     }
     status_code = 422 if problems else 200
     return signed_in_page(request, visit, "dashboard.html", context, status_code, upload_policy(request))
