@@ -24,6 +24,13 @@ POLICY = (
 # What every page leads to, in this order, for a server of the default plans.
 NAVIGATION = ["/", "/", "/dashboard", "/api/quick-start", "/pricing"]
 SCRIPTS = "; script-src 'self'"  # of the policy of pages with scripts of their own
+
+
+def policy_elsewhere(origin: str) -> str:
+    """The policy of an error on another host than that of the pages, whose looks it has."""
+    return POLICY.replace("style-src 'self'; img-src 'self'", f"style-src {origin}; img-src {origin}")
+
+
 _SILENT = {"style", "script", "title"}
 
 

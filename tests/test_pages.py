@@ -4,10 +4,11 @@ import logging
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import Api, ApiFactory
-from pages import MAIL, NAVIGATION, OWN_URL, Page, ask, check_page, everything, path_links, sign
+from pages import MAIL, NAVIGATION, OWN_URL, Page, ask, check_page, everything, path_links, policy_elsewhere, sign
 from shared import serve
 from wire import check_refusal, send_raw
 
@@ -190,9 +191,13 @@ def test_only_the_host_of_the_pages_has_them(start: ApiFactory) -> None:
     key = ask(api)
     shown = api.client.get(pages + key.url)
     style, fields = path_links(shown.text)[0], {"t": key.token, "answer": "confirm"}
+    policy = policy_elsewhere(pages)
     for host in others:
-        check_page(api.client.get(host + key.url), 404)
-        check_page(api.client.post(f"{host}/verify", data=fields), 404)
+        refused = api.client.get(host + key.url)
+        # Only the pages' host has what its links and files lead to.
+        assert check_page(refused, 404, policy).links == ["#content", *(pages + path for path in NAVIGATION)]
+        assert {urlsplit(path).netloc for path in path_links(refused.text)} == {"img.example"}
+        check_page(api.client.post(f"{host}/verify", data=fields), 404, policy)
         check_refusal(api.client.get(host + style), 404, "not_found")
     assert api.client.get(pages + style).status_code == 200
     assert check_page(api.client.get(pages + key.url)).heading == "Is this API key yours?"

@@ -10,7 +10,7 @@ import pytest
 from conftest import Api, ApiFactory
 from images import make_image
 from library import picture, somebody
-from pages import OWN_URL, check_page
+from pages import OWN_URL, check_page, policy_elsewhere
 from shared import serve
 from viewing import POLICY, ImagePage, check_format, open_page, put
 
@@ -266,7 +266,8 @@ def test_with_hosts_of_their_own(start: ApiFactory) -> None:
     assert all(one.address.startswith("https://src.example/cdn/") for one in page.shown())
     assert page.meta("og:image").startswith("https://src.example/cdn/")
     assert api.client.get(page.shown()[0].address).status_code == 200
-    check_page(api.client.get(media["url"].replace("img.example", "src.example")), 404)
+    elsewhere = api.client.get(media["url"].replace("img.example", "src.example"))
+    check_page(elsewhere, 404, policy_elsewhere("https://img.example"))
 
 
 def test_with_a_path_prefix(start: ApiFactory) -> None:

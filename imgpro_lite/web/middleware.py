@@ -182,11 +182,11 @@ class Addresses:
         if scope["type"] == "http":
             path = self._hosts.without_prefix(scope["path"])
             scope.setdefault("state", {})["is_page"] = path.startswith("/") and is_page(path)
+            scope["state"]["is_on_pages_host"] = self._hosts.serve(Headers(scope=scope).get("host", ""), "pages")
             if not path.startswith("/") or not path.isprintable() or not self._is_served(scope, path):
                 answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
                 await answer(scope, receive, send)
                 return
-            scope["state"]["is_on_pages_host"] = self._hosts.serve(Headers(scope=scope).get("host", ""), "pages")
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)
 

@@ -183,10 +183,13 @@ def test_what_is_counted_and_filtered_follows(site: Site, tmp_path: Path) -> Non
     number = "Number(document.querySelector('#uploads strong').textContent)"
     storage = "document.querySelector('#storage strong').textContent"
     before, stored_before = site.browser.run(number), site.browser.run(storage)
+    is_empty = "document.querySelector('.empty').checkVisibility()"
+    assert site.browser.run(is_empty)
     site.mouse(".upload-here summary")
     site.fill("#upload-tags", "wanted")
     site.choose_file("#upload-files", picture)
     until(lambda: site.count("#gallery .tile") == 1)  # the filter finds it
+    assert not site.browser.run(is_empty)
     until(lambda: site.browser.run(number) == before + 1)
     assert site.browser.run(storage) != stored_before
     site.mouse(".tile .choose input")
@@ -198,6 +201,7 @@ def test_what_is_counted_and_filtered_follows(site: Site, tmp_path: Path) -> Non
     site.fill("#batch-tags", "Wanted ")
     site.mouse("form[data-change=tags] button[value=remove]")
     until(lambda: site.count("#gallery .tile") == 0)  # and now it does not
+    assert site.browser.run(is_empty)
     assert not site.browser.run("document.getElementById('selection').checkVisibility()")
     site.open("/dashboard?namespace=fresh")
     site.mouse(".tile .choose input")

@@ -66,7 +66,11 @@ def viewer(site: Site, script: str) -> Any:
 
 def test_the_viewer_sends_a_request(site: Site) -> None:
     site.browser.show(width_px=360, dark=True)
+    site.goto("/pricing")
+    site.browser.run("sessionStorage.setItem('imgpro-key', 'img_live_kept')")
     site.goto("/api")
+    assert viewer(site, "document.querySelectorAll('.auth-wrapper .locked').length")  # with the key that the tab keeps
+    site.browser.run("sessionStorage.clear()")
     assert viewer(site, "document.querySelectorAll('.opblock').length") == 14
     site.check_page(360)
     assert site.browser.run("document.documentElement.className") == "dark-mode"

@@ -175,7 +175,12 @@ def test_the_bar_does_nothing_by_accident(site: Site) -> None:
     site.mouse("[data-change=namespace] button[value=none]")
     site.wait_until_told("1 image changed")
     assert site.api("GET", f"/media/{media_id}")["namespace"] is None
-    assert not site.browser.run("document.getElementById('empty').hidden")  # it is no longer what was asked for
+    shown = "['empty', 'gallery-hint'].filter((id) => !document.getElementById(id).hidden)"
+    assert site.browser.run(shown) == ["empty"]  # it is no longer what was asked for
+    stored = site.api("PATCH", f"/media/{media_id}", json={"namespace": "first"})
+    event = f"new CustomEvent('imgpro:uploaded', {{ detail: {json.dumps(stored)} }})"
+    site.browser.run(f"document.dispatchEvent({event})")  # as the upload box tells it
+    until(lambda: site.browser.run(shown) == ["gallery-hint"])
     site.browser.show(width_px=1280, dark=False)
 
 
