@@ -163,7 +163,7 @@ def create_app(settings: Settings, clock: Clock | None = None, internet: Interne
         # every answer an id and a log line.
         middleware=[
             Middleware(HotPath, settings=settings),
-            Middleware(Cors),
+            Middleware(Cors, settings=settings),
             Middleware(RequestLog),
             Middleware(UnreadBody),
             Middleware(Addresses, settings=settings),

@@ -61,7 +61,7 @@ def find_browser() -> str | None:
 class Browser:
     """A running browser with one open page."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *flags: str) -> None:
         ours_in, self._commands = os.pipe()
         self._answers, ours_out = os.pipe()
         high = [fcntl.fcntl(end, fcntl.F_DUPFD, FIRST_FREE_DESCRIPTOR) for end in (ours_in, ours_out)]
@@ -69,7 +69,7 @@ class Browser:
         assert path is not None
         self._pid = os.posix_spawn(
             path,
-            [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [path, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
@@ -158,10 +158,10 @@ class Browser:
 
 
 @contextlib.contextmanager
-def open_browser() -> Iterator[Browser]:
-    """A browser that leaves nothing behind."""
+def open_browser(*flags: str) -> Iterator[Browser]:
+    """A browser that leaves nothing behind. `flags` are further options of Chromium."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = Browser(Path(profile))
+        browser = Browser(Path(profile), *flags)
         try:
             yield browser
         finally:

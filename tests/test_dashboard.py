@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from commands import authorization
-from conftest import Api
+from conftest import Api, ApiFactory
 from library import add, add_rows, new_email, picture
 from pages import Page
 from shared import serve
@@ -153,7 +153,6 @@ def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
     assert "You are signed in with a key that only reads" in page.text
     assert [one["class"] for one in page.attributes("ul") if one.get("id") == "gallery"] == ["gallery"]  # no boxes
     assert "Make private" not in page.text
-    assert "Make the key" not in reader.open("/dashboard/keys").text
 
 
 def test_what_strangers_typed_is_only_shown(shared: Api) -> None:
@@ -212,3 +211,42 @@ def test_the_first_page_uploads_as_the_one_who_is_signed_in(shared: Api) -> None
         page = Page(other.get("/").text)
         assert "csrf-token" not in [one.get("name") for one in page.attributes("meta")]
         assert [one for one in page.attributes("input") if one.get("id") == "upload-key"]
+
+
+# ── over plain http ──
+
+
+def test_where_the_browser_does_not_say_where_from(shared: Api) -> None:
+    """Pages offer nothing that the API would refuse, and say why; what needs no script is as ever."""
+    browser, key = signed_in(shared, email=new_email())
+    ids = add_rows(shared.data_dir, authorization(key), 51)
+    why = "Browsers tell a server where requests come from only over https://"
+    for path, told in (
+        ("/dashboard", "you can look at your images, but neither upload pictures nor change any"),
+        ("/", "uploads from here only count as yours with an API key"),
+    ):
+        page = Page(browser.get_untold(path).text)
+        assert told in page.text
+        assert why in page.text
+        assert why not in browser.get(path).text
+    first = Shown(browser.get_untold("/dashboard"))
+    assert first.attributes("script") == []
+    assert "upload-files" not in [one.get("id") for one in first.attributes("input")]
+    rest = Shown(browser.get_untold(more(first) or ""))
+    assert sorted(tiles(first) + tiles(rest)) == sorted(ids)
+
+    upload = Page(browser.get_untold("/").text)
+    assert "csrf-token" not in [one.get("name") for one in upload.attributes("meta")]
+    assert [one for one in upload.attributes("input") if one.get("id") == "upload-key"]
+    assert 'data-csrf-token=""' in browser.get_untold("/api").text
+    (box,) = [label for label in upload.attributes("label") if label.get("class") == "check" and "data-part" in label]
+    assert "hidden" in box  # "Keep its page to myself"
+
+
+def test_who_would_sign_in_for_little_is_told_before(shared: Api, start: ApiFactory) -> None:
+    told = "Signed in here, you can look at your images and manage your keys, but neither upload"
+    assert told in Shown(Browser.at(shared).get_untold("/dashboard/sign-in")).text
+    assert told not in Browser.at(shared).open("/dashboard/sign-in").text
+    api = start(server={"public_url": "https://img.example"})
+    page = Shown(Browser.at(api, "http://192.0.2.7:4647").get_untold("/dashboard/sign-in"))
+    assert "https://img.example/dashboard" in page.links

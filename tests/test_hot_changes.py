@@ -54,6 +54,20 @@ def key(api: Api) -> Headers:
 # --- by the owner
 
 
+def test_the_name_of_a_private_image_is_not_told(api: Api, key: Headers) -> None:
+    """Its bytes are for everybody who knows their address, but not what it is called; nor from memory."""
+    stem = put_hot(api, key, name="Divorce papers")
+    for public, name in ((True, "Divorce%20papers"), (False, id_of(stem)), (True, "Divorce%20papers")):
+        assert update_batch(api, key, [id_of(stem)], public=public) == 1
+        for address in addresses_of(stem):
+            for headers in ({}, {"Range": "bytes=0-9"}, {"If-None-Match": "*"}, {}):
+                told = api.client.get(address, headers=headers).headers.get("content-disposition", name)
+                assert name in told
+                assert public or "Divorce" not in told
+            saved = api.client.get(address + ("&" if "?" in address else "?") + "download")
+            assert f"filename*=UTF-8''{name}." in saved.headers["content-disposition"]
+
+
 def test_a_deleted_image_is_gone_and_another_with_the_same_bytes_stays(api: Api, key: Headers) -> None:
     stem, other = put_hot(api, key), put_hot(api, key)
     assert api.client.delete(f"/v1/media/{id_of(stem)}", headers=key).status_code == 200
@@ -85,7 +99,7 @@ def test_a_new_name_is_shown_at_once(api: Api, key: Headers) -> None:
     assert "before." in ask(api, addresses_of(other)[0])[1]["content-disposition"]
 
 
-@pytest.mark.parametrize("change", [{"public": False}, {"tags": "a"}, {"namespace": "n1"}, {"metadata": {"a": "b"}}])
+@pytest.mark.parametrize("change", [{"tags": "a"}, {"namespace": "n1"}, {"metadata": {"a": "b"}}])
 def test_other_changes_change_no_answer(api: Api, key: Headers, change: dict[str, Any]) -> None:
     stem = put_hot(api, key)
     first = [ask(api, address) for address in addresses_of(stem)]

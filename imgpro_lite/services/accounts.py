@@ -83,12 +83,13 @@ def charge_key_attempt(rt: Runtime, caller: Caller) -> None:
 
 
 async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
-    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7).
+    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7). It may
+    do what its maker may, and no more; one that is the first of its team may do everything.
 
     Raises RateLimited, RegistrationClosed, ValidationFailed, KeyLimitReached.
     """
     if caller.anonymous and rt.settings.server.registration_closed:
-        raise _registration_closed(rt)
+        raise _registration_closed(rt, "Registration is closed here. Ask the owner of this server for a key.")
     email = fields.email or caller.team.email
     assert email is not None  # email_problems() has seen to it
     now = rt.clock.now()
@@ -117,10 +118,14 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> N
     own = None if caller.anonymous else get_current_team(tx, caller)
     team = own or account_rows.find_verified_team(tx.conn, email)
     if team is not None and team.registration_closed:
-        raise _registration_closed(rt)
+        raise _registration_closed(
+            rt,
+            "New API keys for this e-mail address are not made through the API. Its owner makes them in the dashboard.",
+        )
     if own is None or not own.verified:
         refuse_too_many_unverified(tx, rt, email)
-    new = insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
+    abilities = caller.key.abilities if caller.key else ALL_ABILITIES
+    new = insert_new_key(tx, own or _new_space(tx, email), name, abilities, created_from=caller.address)
     if not new.team.verified:
         mail.queue_verification(tx, email, [new.key.key_id])
     return new
@@ -169,11 +174,9 @@ def refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
         )
 
 
-def _registration_closed(rt: Runtime) -> RegistrationClosed:
-    return RegistrationClosed(
-        "Registration is closed here. Ask the owner of this server for a key.",
-        action=Action("redirect", url=f"{rt.public_url}/dashboard", label="Go to Dashboard"),
-    )
+def _registration_closed(rt: Runtime, message: str) -> RegistrationClosed:
+    action = Action("redirect", url=f"{rt.public_url}/dashboard", label="Go to Dashboard")
+    return RegistrationClosed(message, action=action)
 
 
 def retention_days(settings: Settings, team: Team) -> int | None:

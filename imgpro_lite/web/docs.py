@@ -11,6 +11,7 @@ from starlette.responses import Response
 from imgpro_lite.errors import NotFound
 from imgpro_lite.services import sessions
 from imgpro_lite.settings import Settings
+from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import PageAnswer, page, pages
 from imgpro_lite.web.requests import runtime
 from imgpro_lite.web.session import Visit, get_visit
@@ -70,10 +71,10 @@ async def show_interactive(request: Request) -> Response:
 
 
 def _csrf_token(request: Request, visit: Visit, settings: Settings) -> str:
-    """What has requests to the API sent as the one who is signed in; nothing where nobody is, or where the API has a
-    host of its own, which knows no sessions."""
-    is_same_host = _origin(settings.api_url) == _origin(settings.public_url)
-    return sessions.csrf_token(runtime(request), visit.session) if visit.caller and is_same_host else ""
+    """What has requests to the API sent as the one who is signed in; nothing where nobody is, or where the API knows
+    no sessions: at a host of its own, or when the browser does not say where a request comes from."""
+    can_ask = says_where_from(request) and _origin(settings.api_url) == _origin(settings.public_url)
+    return sessions.csrf_token(runtime(request), visit.session) if visit.caller and can_ask else ""
 
 
 def _interactive_policy(settings: Settings) -> str:

@@ -150,15 +150,16 @@ class _Body:
         return True
 
 
-# Where the API and image bytes are, before or after a path prefix is taken off.
+# Where the API and image bytes are, after any path prefix is taken off.
 _OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.")
 
 
 class Cors:
     """Lets pages of any origin read the answers of the API and the image bytes, errors too (decisions 46 and 49)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_cors(message: Message) -> None:
@@ -167,7 +168,7 @@ class Cors:
                 headers.update(CORS_HEADERS)
             await send(message)
 
-        is_open = scope["type"] == "http" and _OPEN_TO_ALL_ORIGINS.search(scope["path"])
+        is_open = scope["type"] == "http" and _OPEN_TO_ALL_ORIGINS.match(self._hosts.without_prefix(scope["path"]))
         await self._app(scope, receive, send_with_cors if is_open else send)
 
 

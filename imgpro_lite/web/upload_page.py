@@ -9,10 +9,11 @@ from imgpro_lite.errors import Forbidden
 from imgpro_lite.models import Ability
 from imgpro_lite.services import sessions
 from imgpro_lite.web.api import receive_media
+from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.pages import SEE_OTHER
 from imgpro_lite.web.requests import runtime
-from imgpro_lite.web.session import get_visit, take_csrf_token
+from imgpro_lite.web.session import Visit, about_browser, get_visit, take_csrf_token
 
 # The form of somebody who is not signed in says nothing about who that is, so another site gains nothing by having
 # visitors send it but uploads in their name and out of their limits. Browsers say where a request comes from, on https
@@ -31,9 +32,21 @@ def upload_policy(request: Request) -> dict[str, str]:
 async def show_upload(request: Request) -> PageAnswer:
     """GET /, for who is signed in with the quota of the team"""
     visit = await get_visit(request)
-    csrf_token = sessions.csrf_token(runtime(request), visit.session) if visit.can(Ability.WRITE) else ""
-    context = {"csrf_token": csrf_token, "caller": visit.caller}
+    csrf_token = sessions.csrf_token(runtime(request), visit.session) if uploads_as_team(request, visit) else ""
+    about = about_browser(request)
+    context = {
+        **about,
+        "csrf_token": csrf_token,
+        "caller": visit.caller,
+        "is_signed_in_untold": about["is_untold"] and bool(visit.caller),
+    }
     return PageAnswer(pages(request).render("upload.html", context), policy=upload_policy(request))
+
+
+def uploads_as_team(request: Request, visit: Visit) -> bool:
+    """Whether what a page uploads is its visitor's: who is signed in, may write, and has a browser that says where its
+    requests come from. The page of everybody else offers nothing that only a team has."""
+    return visit.can(Ability.WRITE) and says_where_from(request)
 
 
 async def upload_form(request: Request) -> Response:
@@ -41,7 +54,7 @@ async def upload_form(request: Request) -> Response:
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         raise Forbidden("This form can only be sent from its own page.")
     rt, visit = runtime(request), await get_visit(request)
-    if visit.can(Ability.WRITE):
+    if uploads_as_team(request, visit):
         media = await receive_media(request, visit.caller, partial(take_csrf_token, rt, visit.session))
     else:
         media = await receive_media(request)

@@ -39,9 +39,6 @@ async function callApi(method, path, body) {
   }
   const content = await answer.json().catch(() => ({}));
   if (answer.ok) return content;
-  if (answer.status === 401 && !isSecureContext) {
-    throw new Refused("Your browser lets this page work only over https://.");
-  }
   hasSessionEnded = answer.status === 401;
   throw new Refused(content.message || "Something went wrong on the server.", content);
 }
