@@ -52,8 +52,23 @@ def test_a_key_with_abilities(shared: Api, abilities: list[str], reads: int, wri
 def test_a_key_needs_an_ability(shared: Api) -> None:
     browser, _ = signed_in(shared, email=new_email())
     before = everything(shared)
-    assert browser.submit(browser.open(KEYS), KEYS, name="None").status_code == 422
+    page = Shown(browser.submit(browser.open(KEYS), KEYS, name="None"), 422)
+    assert "Choose at least one." in page.text
+    assert [one["value"] for one in page.attributes("input") if one.get("id") == "name"] == ["None"]
     assert everything(shared) == before
+
+
+def test_a_form_makes_one_key(shared: Api) -> None:
+    """Also where its answer is loaded anew, for which a browser sends the form again."""
+    browser, _ = signed_in(shared, email=new_email())
+    form = browser.open(KEYS)
+    assert browser.submit(form, KEYS, name="Once", read="on").status_code == 200
+    before = everything(shared)
+    again = browser.submit(form, KEYS, name="Once", read="on")
+    assert (again.status_code, again.headers["location"]) == (303, f"{KEYS}?again=1")
+    assert "has made its key already" in browser.open(again.headers["location"]).text
+    assert everything(shared) == before
+    assert browser.client.post(KEYS, data={"csrf": form.csrf, "read": "on", "form_id": "x"}).status_code == 400
 
 
 def test_no_key_makes_one_that_may_more(shared: Api) -> None:
@@ -124,6 +139,14 @@ def test_revoking(shared: Api) -> None:
     assert not browser.is_signed_in
     code, told = fail_keys(shared.data_dir, "revoke", own["key_id"])
     assert (code, "already revoked" in told) == (1, True)
+
+
+def test_where_a_key_was_made(shared: Api) -> None:
+    _, own = signed_in(shared, email=new_email())
+    for address, shown in {"::1": "from ::1", "2001:db8::1": "from 2001:db8::/64"}.items():
+        browser = Browser.at(shared, address=address).sign_in(own["key"])
+        make(browser, address, "read")
+        assert shown in browser.open(KEYS).text
 
 
 def test_names_are_only_shown(shared: Api) -> None:

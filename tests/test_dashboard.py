@@ -86,8 +86,8 @@ def test_filters(shared: Api) -> None:
     }.items():
         page = browser.open(f"/dashboard{query}")
         assert tiles(page) == expected, query
-        assert "No image of yours is like that." in page.text
-        (empty,) = [values for values in page.attributes("div") if values.get("class") == "empty"]
+        assert "No image matches this filter." in page.text
+        (empty,) = [one for one in page.attributes("div") if one.get("id") == "empty"]
         assert ("hidden" in empty) == bool(expected)
         assert "Show all" in page.text
     assert [values["value"] for values in page.attributes("option")][-2:] == ["one", "two"]
@@ -128,9 +128,17 @@ def test_usage(shared: Api) -> None:
 
 def test_an_address_that_is_not_confirmed(shared: Api) -> None:
     headers = shared.new_key(new_email())
-    page = Browser.at(shared).sign_in(headers["Authorization"].removeprefix("Bearer ")).open("/dashboard")
+    browser = Browser.at(shared).sign_in(headers["Authorization"].removeprefix("Bearer "))
+    page = browser.open("/dashboard")
     assert "images are kept for 30 days" in page.text
-    assert [link for link in page.links if "/verify/resend?t=" in link]
+    (link,) = {link for link in page.links if "/verify/resend?t=" in link}
+    (key_id,) = {form.hidden["key_id"] for form in browser.open("/dashboard/keys").forms if "key_id" in form.hidden}
+    asked = Page(browser.get(link).text).text  # there is no mail server
+    assert f"imgpro-lite keys verify {key_id}" in asked
+    assert all(word in asked for word in ("--data-dir", "outbox"))
+    stranger, _ = signed_in(shared, email=new_email())
+    for other in (stranger, Browser.at(shared)):
+        assert "imgpro-lite keys verify KEY_ID" in Page(other.get(link).text).text
 
 
 def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
@@ -139,7 +147,11 @@ def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
     assert {str(one["src"]).split("/")[-1].split(".")[0] for one in page.attributes("script")} == {
         "dashboard",
         "gallery",
+        "keyboard",
+        "place",
     }
+    assert "You are signed in with a key that only reads" in page.text
+    assert [one["class"] for one in page.attributes("ul") if one.get("id") == "gallery"] == ["gallery"]  # no boxes
     assert "Make private" not in page.text
 
 

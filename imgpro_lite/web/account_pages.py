@@ -1,9 +1,12 @@
 """The keys and the settings of the team that is signed in: plain forms."""
 
+import re
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from imgpro_lite.errors import BadRequest, Forbidden
+from imgpro_lite import ids
+from imgpro_lite.errors import BadRequest, Forbidden, ValidationFailed
 from imgpro_lite.models import Ability, Caller
 from imgpro_lite.services import own_team
 from imgpro_lite.services.accounts import NewKey
@@ -19,6 +22,8 @@ from imgpro_lite.web.session import (
     read_form_for,
     signed_in_page,
 )
+
+_FORM_ID = re.compile(r"[0-9a-f]{32}")
 
 
 async def show_keys(request: Request) -> Response:
@@ -47,8 +52,14 @@ async def create_key(request: Request) -> Response:
     """POST /dashboard/keys"""
     visit, caller, form = await _read_form(request)
     abilities = frozenset(ability for ability in Ability if form.get(ability) == "on")
-    new = await own_team.create_key(runtime(request), caller, form.get("name", ""), abilities)
-    return await _keys_page(request, visit, new)
+    form_id = form.get("form_id", "")
+    if not _FORM_ID.fullmatch(form_id):
+        raise BadRequest("Load the page of your keys again, and use its form.")
+    try:
+        new = await own_team.create_key_once(runtime(request), caller, form_id, form.get("name", ""), abilities)
+    except ValidationFailed as error:
+        return await _keys_page(request, visit, form=form, problems=error.errors)
+    return await _keys_page(request, visit, new) if new else go_to(request, f"{DASHBOARD}/keys?again=1")
 
 
 async def revoke_key(request: Request) -> Response:
@@ -58,7 +69,15 @@ async def revoke_key(request: Request) -> Response:
     return go_to(request, f"{DASHBOARD}/keys")
 
 
-async def _keys_page(request: Request, visit: Visit, new: NewKey | None = None) -> Response:
+async def _keys_page(
+    request: Request,
+    visit: Visit,
+    new: NewKey | None = None,
+    *,
+    form: dict[str, str] | None = None,
+    problems: dict[str, list[str]] | None = None,
+) -> Response:
+    """The keys, with the one that was just made; or with a form that is to be mended."""
     rt, caller = runtime(request), visit.caller
     assert caller is not None
     assert caller.key is not None
@@ -70,10 +89,14 @@ async def _keys_page(request: Request, visit: Visit, new: NewKey | None = None) 
         "own_key_id": caller.key.key_id,
         "abilities": list(Ability),
         "new": new,
+        "is_again": request.query_params.get("again") == "1",
+        "form_id": ids.new_token_id(),
+        "form": form,
+        "problems": problems,
         "helpers": list(upload_helpers().values()) if new and Ability.WRITE in new.key.abilities else [],
         "verify_url": None if caller.team.verified else verify_resend_url(rt, caller.team.email or ""),
     }
-    return signed_in_page(request, visit, "keys.html", context)
+    return signed_in_page(request, visit, "keys.html", context, 422 if problems else 200)
 
 
 async def show_settings(request: Request) -> Response:

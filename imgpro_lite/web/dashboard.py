@@ -49,6 +49,7 @@ async def show_dashboard(request: Request) -> Response:
         **_gallery(request, found, {name: values[name] for name in FILTER_NAMES if name in values}),
         "problems": problems,
         "is_first": "cursor" not in values,
+        "here_again": urlencode({"next": f"{DASHBOARD}?{request.url.query}".rstrip("?")}),
         # Changing images takes scripts, which the API takes nothing from where the browser does not say whose they are.
         "can_write": visit.can(Ability.WRITE) and says_where_from(request),
     }

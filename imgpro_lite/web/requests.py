@@ -113,9 +113,10 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def rate_subject(address: str) -> str:
-    """What rate limits count: an IPv4 address, or the network of an IPv6 one."""
+    """What rate limits count, and what people are told: an IPv4 address, or the network of an IPv6 one. This machine
+    has only one address."""
     parsed = parse_address(address)
-    if isinstance(parsed, IPv6Address):
+    if isinstance(parsed, IPv6Address) and not parsed.is_loopback:
         return str(ip_network((parsed, IPV6_PREFIX_BITS), strict=False))
     return str(parsed) if parsed else address
 
