@@ -117,7 +117,7 @@ def test_it_has_every_error_and_no_other(document: Any) -> None:
     ours = {error.code: error.status for error in error_classes() if error.__module__ == errors.__name__}
     told = {code: error["status"] for code, error in document["x-errors"].items()}
     assert told == ours
-    assert document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] == list(told)
+    assert document["components"]["schemas"]["ErrorCode"]["enum"] == list(told)
     for code, error in document["x-errors"].items():
         assert error["example"]["error"] == code
         assert error["when"].endswith(".")
