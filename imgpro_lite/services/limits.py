@@ -12,6 +12,9 @@ from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
 from imgpro_lite.store.sqlite_file import Tx
 
+UNVERIFIED_STORAGE_FULL = (
+    "Storage limit reached for unverified API keys on this server. Verify your e-mail address to go on."
+)
 MIN_IMAGE_BYTES = 1  # before an upload's size is known: a quota with less than this left is exhausted
 
 
@@ -121,7 +124,7 @@ def _refuse_over_quota(rt: Runtime, team: Team, unverified_bytes: int, size_byte
         and unverified_bytes + size_bytes > rt.allowances.unverified_storage_bytes
     ):
         raise _quota_exceeded(
-            "Storage limit reached for unverified API keys on this server. Verify your e-mail address to go on.",
+            UNVERIFIED_STORAGE_FULL,
             usage,
             Action("verify", url=verify_resend_url(rt, team.email or ""), label="Verify Email"),
         )

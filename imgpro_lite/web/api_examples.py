@@ -7,7 +7,7 @@ from imgpro_lite.errors import Action, KeyLimitReached, RateLimited
 from imgpro_lite.plans import Plan, PlanTable
 from imgpro_lite.rate_windows import HOUR_SECONDS, MINUTE_SECONDS, Window, refuse_exceeded
 from imgpro_lite.services.accounts import FREE
-from imgpro_lite.services.limits import Usage
+from imgpro_lite.services.limits import UNVERIFIED_STORAGE_FULL, Usage
 from imgpro_lite.settings import BYTES_PER_MB, LimitSettings, Settings
 
 _SECONDS_LEFT = 1260  # of a window or a month, in examples
@@ -53,19 +53,25 @@ def _whole_usage(usage: Usage) -> dict[str, Any]:
 
 
 def _key_limit_reached(settings: Settings) -> dict[str, Any]:
-    action = Action("verify", url=f"{settings.public_url}/verify/resend?t=eyJ…", label="Verify Email")
-    return KeyLimitReached(settings.limits.unverified_keys_per_email or 1, action).body()
+    return KeyLimitReached(settings.limits.unverified_keys_per_email or 1, _verify(settings.public_url)).body()
+
+
+def _verify(public_url: str) -> Action:
+    return Action("verify", url=f"{public_url}/verify/resend?t=eyJ…", label="Verify Email")
 
 
 def _quota_exceeded(public_url: str, plans: PlanTable, plan: Plan) -> dict[str, Any]:
-    """The refusal of a plan that is used up: its uploads, or its storage where only that has a limit."""
-    usage = _usage(plan)
-    if plan.uploads_limit is not None or plan.storage_limit_bytes is None:
-        usage, larger = replace(usage, uploads_used=plan.uploads_limit or 0), plans.more_uploads_than(plan)
+    """The refusal of a plan that is used up: its uploads, or its storage where only that has a limit. A plan without
+    limits can still meet the one that all unverified keys have together."""
+    usage, larger, action = _usage(plan), None, None
+    if plan.uploads_limit is not None:
+        usage, larger = replace(usage, uploads_used=plan.uploads_limit), plans.more_uploads_than(plan)
         message, action = "Monthly upload limit reached.", Action("wait", seconds=_SECONDS_LEFT)
-    else:
+    elif plan.storage_limit_bytes is not None:
         usage, larger = replace(usage, storage_used_bytes=plan.storage_limit_bytes), plans.more_storage_than(plan)
-        message, action = "Storage limit reached.", None
+        message = "Storage limit reached."
+    else:
+        message, action = UNVERIFIED_STORAGE_FULL, _verify(public_url)
     if larger is not None:
         action = Action("upgrade", url=f"{public_url}/upgrade/{larger.name}?t=eyJ…", label=larger.upgrade_label)
     told = {"action": action.as_json()} if action else {}
