@@ -83,6 +83,7 @@ def test_closed_doors_are_not_praised() -> None:
     for promise in ("you can upload", "Create a key", "make one with `POST /v1/keys`", "without a browser"):
         assert promise not in whole, promise
     assert "/v1/keys" not in said["quick-start.md"]
+    assert "you@company.com" not in whole  # a key is made with a key, or not at all
     assert "Without a key you can only read public images" in said["reference.md"]
     assert "Without a key" not in said["pricing.md"]
 
