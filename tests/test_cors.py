@@ -158,6 +158,19 @@ def test_every_answer_can_be_read_by_a_page(shared: Api, headers: Headers) -> No
         check_readable(answer)
 
 
+def test_what_monitors_and_other_sites_ask_can_be_read_by_a_page(shared: Api, headers: Headers) -> None:
+    url = add(shared, headers)["url"]
+    for path, status in [
+        ("/healthz", 200),
+        (f"/oembed?url={url}", 200),
+        ("/oembed", 422),
+        (f"/oembed?url={url}1", 404),
+    ]:
+        answer = shared.client.get(path, headers=ORIGIN)
+        assert answer.status_code == status, answer.text
+        check_readable(answer)
+
+
 @pytest.mark.parametrize("path", ["/v1/media/%00", "/v1/%0a", "/v1/media/abcdefghijkl12%07"])
 def test_a_path_that_can_be_nothing(shared: Api, path: str) -> None:
     for method in ("GET", "OPTIONS", "DELETE"):
@@ -204,7 +217,7 @@ def test_image_bytes(shared: Api, headers: Headers) -> None:
 PAGES_BELOW = ["/api/v1/media", "/dashboard/v1/keys", "/img/v1/media", "/api/abcd1/abcdefghijkl12.png"]
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/", *PAGES_BELOW])
+@pytest.mark.parametrize("path", ["/pricing", "/nothing", "/", *PAGES_BELOW])
 def test_what_is_no_api_is_for_its_own_origin(shared: Api, path: str) -> None:
     assert "access-control-allow-origin" not in shared.client.get(path, headers=ORIGIN).headers
 

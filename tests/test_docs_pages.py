@@ -185,6 +185,9 @@ def test_everything_comes_from_the_settings(start: ApiFactory) -> None:
     assert "curl -o photo.webp 'https://src.pics.example/b/x4b2k/" in started
     assert "ask ops@example.com for one" in started
     assert "Without a key" not in started
+    refused = check_refusal(api.client.post("https://api.pics.example/v1/upload"), 401, "unauthorized")
+    assert refused["message"].endswith("Ask the owner of this server for a key.")  # POST /v1/keys would be a 403
+    assert 'href="mailto:ops@example.com"' in api.client.get(f"{base}/pricing").text
     policy = api.client.get(f"{base}/api").headers["content-security-policy"]
     assert "connect-src 'self' https://api.pics.example https://src.pics.example;" in policy
     assert (

@@ -31,6 +31,7 @@ def photo(api: Api, url: str, **query: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     said: dict[str, Any] = answer.json()
+    assert answer.headers["cache-control"] == f"public, max-age={said['cache_age']}"
     made = open_image(api.fetch(said["url"]).content)
     assert (made.width, made.height) == (said["width"], said["height"])
     return said

@@ -202,3 +202,12 @@ def test_any_other_address(address: str) -> None:
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="cannot be written"):
         configure("curl", "--server", "http://127.0.0.1:1", "--output", str(tmp_path / "no" / "where"))
+
+
+def test_without_a_key_it_says_what_becomes_of_uploads(tmp_path: Path) -> None:
+    """Beside the configuration, so that a file that it is written to has nothing of it."""
+    given = ["sharex", "--server", "http://127.0.0.1:1"]
+    result = configure(*given)
+    assert "uploads are anonymous" in result.stderr
+    assert "anonymous" not in result.stdout
+    assert "anonymous" not in configure(*given, "--key", "img_live_mine").stderr

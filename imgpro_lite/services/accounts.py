@@ -168,9 +168,8 @@ def refuse_too_many_unverified(tx: Tx, rt: Runtime, email: str) -> None:
     since = tx.now - rt.settings.limits.retention_days * SECONDS_PER_DAY
     if limit and account_rows.count_unverified_keys(tx.conn, email, since) >= limit:
         raise KeyLimitReached(
-            f"This e-mail address has {limit} unverified API keys, and no more are possible. "
-            "Verify the address to create more.",
-            action=Action("verify", url=verify_resend_url(rt, email), label="Verify Email"),
+            limit,
+            Action("verify", url=verify_resend_url(rt, email), label="Verify Email"),
         )
 
 

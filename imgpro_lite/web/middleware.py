@@ -150,12 +150,13 @@ class _Body:
         return True
 
 
-# Where the API and image bytes are, after any path prefix is taken off.
-_OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.")
+# Where the API and image bytes are, after any path prefix is taken off; and what other sites ask for pictures and monitors
+# for health, both without anything private.
+_OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.|/(?:oembed|healthz)\Z")
 
 
 class Cors:
-    """Lets pages of any origin read the answers of the API and the image bytes, errors too (decisions 46 and 49)."""
+    """Lets pages of any origin read the answers of all that programs use, errors too (decisions 46 and 49)."""
 
     def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app

@@ -53,7 +53,8 @@ async def oembed(request: Request) -> Response:
     if answer is None:
         raise ValidationFailed({"format": ["must be json or xml"]})
     media = await get_media(rt, None, _media_id(rt, wanted))
-    return answer(_photo(rt, media, _largest(rt, media, **limits)))
+    photo = _photo(rt, media, _largest(rt, media, **limits))
+    return answer(photo, headers={"Cache-Control": f"public, max-age={photo['cache_age']}"})
 
 
 def _media_id(rt: Runtime, wanted: str) -> str:

@@ -45,7 +45,7 @@ def call(
     url = server + path.format_map(given) + (f"?{urlencode(query, safe=',')}" if query else "")
     kind, value, anonymous = _body(operation, example)
     security = operation.get("security", document["security"])
-    has_key = any(security) and not anonymous and not operation.get("x-anonymous")
+    has_key = any(security) and not anonymous
     headers = {"Authorization": f"Bearer {api_key}"} if has_key else {}
     if kind == "multipart/form-data":
         return Call(method, url, headers, form=value)

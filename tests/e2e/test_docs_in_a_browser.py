@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from browser import Browser, needs_browser, open_browser
+from commands import make_key
 from running import Running, servers, until
 
 pytestmark = needs_browser
@@ -108,3 +109,25 @@ def test_an_example_is_copied(site: Site) -> None:
     assert site.browser.run("window.copied").startswith("curl http://localhost")
     assert site.browser.run(f"{buttons}[0].textContent") == "Copied this example"  # as a screen reader names it
     site.check_page(360)
+
+
+@pytest.mark.slow
+def test_the_viewer_shows_commands_that_work_elsewhere(site: Site) -> None:
+    """Who is signed in sends a token of this browser; the command to copy has a place for a key instead."""
+    key = make_key(site.server.data_dir, "--verified", email="signed.in@example.com")["key"]
+    site.goto("/dashboard/sign-in?next=/api")
+    site.browser.run(f"document.getElementById('key').value = '{key}'")
+    site.browser.click("form:has(#key) button")
+    operation = "document.querySelector('#operations-Usage-getUsage')"
+    viewer(site, f"{operation} && ({operation}.querySelector('.opblock-summary-control').click(), true)")
+    viewer(site, f"{operation}.querySelectorAll('.responses-table .response').length > 3")
+    site.browser.run(f"{operation}.querySelector('.execute').click()")
+    answer = viewer(site, f"{operation}.querySelector('.live-responses-table .highlight-code')?.textContent")
+    assert '"uploads_used": 0' in answer
+    command = viewer(site, f"{operation}.querySelector('.curl')?.textContent")
+    assert 'Authorization: Bearer YOUR_API_KEY"' in command
+    assert "csrf" not in command.lower()
+    (sent,) = [headers for _, url, headers in site.browser.requests() if url.endswith("/v1/usage")]
+    assert sent["X-CSRF-Token"]
+    assert site.browser.complaints() == []
+    site.browser.call("Network.clearBrowserCookies")

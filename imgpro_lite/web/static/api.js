@@ -19,7 +19,12 @@ const ui = SwaggerUIBundle({
   validatorUrl: null,
   requestInterceptor: (request) => {
     const isOurs = new URL(request.url, location).origin === location.origin;
-    if (csrfToken && isOurs && !request.headers.Authorization) request.headers["X-CSRF-Token"] = csrfToken;
+    if (csrfToken && isOurs && !request.headers.Authorization) {
+      // Not among the headers: the viewer shows those as a command to copy, which is sent with a key and not with this.
+      const withToken = (options) => ({ ...options, headers: { ...options.headers, "X-CSRF-Token": csrfToken } });
+      request.userFetch = (url, options) => fetch(url, withToken(options));
+      if (request.url.includes("/v1/")) request.curlOptions = ['-H "Authorization: Bearer YOUR_API_KEY"'];
+    }
     return request;
   },
   onComplete: () => {
