@@ -150,8 +150,8 @@ class _Body:
         return True
 
 
-# Where the API and image bytes are, after any path prefix is taken off; and what other sites ask for pictures and monitors
-# for health, both without anything private.
+# Where the API and image bytes are, after any path prefix is taken off; and what other sites ask for pictures, and
+# monitors for health, both without anything private.
 _OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.|/(?:oembed|healthz)\Z")
 
 

@@ -97,6 +97,22 @@ def test_edits_are_not_dropped_unasked(site: Site) -> None:
     site.api("DELETE", f"/media/{edited}")
 
 
+def test_a_question_right_after_another_is_heard(site: Site) -> None:
+    """Browsers tell late that a dialog was closed: by then the next question may be there."""
+    site.open("/dashboard")
+    answer = site.browser.run(
+        """(async () => {
+             ask("First?", "", "Yes", "No");
+             document.getElementById("confirm-no").click();
+             const answer = ask("Second?", "", "Yes", "No");
+             await new Promise((done) => setTimeout(done, 100));
+             document.getElementById("confirm-yes").click();
+             return answer;
+           })()"""
+    )
+    assert answer is True
+
+
 def test_the_keyboard_reaches_everything(site: Site) -> None:
     gone = [site.add(number, tags="gone") for number in (3, 4, 5)]
     site.open("/dashboard")

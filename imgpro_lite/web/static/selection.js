@@ -122,7 +122,12 @@ function ask(question, words, yes, no) {
   dialog.returnValue = "keep";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), { once: true });
+    const settle = () => {
+      if (dialog.open) return; // browsers tell late that it was closed: that was the question before
+      dialog.removeEventListener("close", settle);
+      resolve(dialog.returnValue === "delete");
+    };
+    dialog.addEventListener("close", settle);
   });
 }
 
