@@ -68,6 +68,7 @@ class Uploader:
     def open(self, server: Running) -> None:
         """Go to the page, and be sure that it listens."""
         self.url = server.url
+        self.browser.run("try { sessionStorage.removeItem('imgpro-uploads') } catch {}")  # about:blank has none
         self.browser.goto(f"{server.url}/")
         until(lambda: self.browser.run("document.getElementById('upload-files').multiple"))
 
