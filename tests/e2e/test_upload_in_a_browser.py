@@ -249,6 +249,8 @@ def test_what_was_uploaded_is_there_again_until_it_is_cleared(page: Uploader, se
     page.browser.goto(page.url + "/")
     until(lambda: len(page.rows()) == 2)
     assert page.rows() == [rows[0], rows[2]]
+    for part in ("total", "copy-all", "clear"):
+        assert page.browser.run(f"document.querySelector('[data-part={part}]').checkVisibility()")
     page.click("[data-part=copy-all]")
     until(lambda: page.text("copy-all") == "Copied")
     assert page.copied() == f"{rows[0]['text']}\n{rows[2]['text']}"

@@ -63,6 +63,7 @@ function restore() {
     addRow(job);
     showFinished(job, media);
   }
+  pump();
 }
 
 function enqueue(job) {
