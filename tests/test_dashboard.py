@@ -174,7 +174,8 @@ def test_the_team_sees_its_private_images(shared: Api) -> None:
     answer = browser.get(path)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     assert "etag" not in answer.headers
-    assert "<bdi>Mine</bdi>" in answer.text
+    assert '<span class="mark">Private</span>' in answer.text
+    assert "Link to this page, for your team only" in answer.text
     for other in (stranger, Browser.at(shared)):
         assert other.get(path).status_code == 404
     browser.submit(browser.open("/dashboard"), "/dashboard/sign-out")

@@ -96,7 +96,18 @@ def test_its_scripts_are_there_with_all_that_they_import(shared: Api) -> None:
         assert "immutable" in answer.headers["cache-control"]
         seen.add(path.split("/")[-1].partition(".")[0])
         waiting += [f"/static/{name.decode()}" for name in IMPORT.findall(answer.content)]
-    assert seen == {"upload", "upload_row", "intake", "clipboard", "kept_key", "words"}
+    assert seen == {
+        "upload",
+        "upload_row",
+        "intake",
+        "clipboard",
+        "kept_key",
+        "words",
+        "allowance",
+        "finished",
+        "total",
+        "upload_key",
+    }
 
 
 @pytest.mark.parametrize("prefix", ["/img", "/a/b"])
@@ -145,7 +156,7 @@ def test_a_refusal_is_a_page(shared: Api, content: bytes, status: int, words: st
 def test_no_file_is_chosen(shared: Api) -> None:
     refused = shared.client.post("/", files={"file": ("", b"")})
     assert refused.status_code == 400
-    assert "No file in the request" in Page(refused.text).text
+    assert "No picture was chosen." in Page(refused.text).text
 
 
 def test_the_forms_uploads_count_as_any(start: ApiFactory) -> None:

@@ -63,6 +63,7 @@ class Uploader:
     def open(self, server: Running, url: str = "") -> None:
         """Go to the page, under the address of the server or another of its, and be sure that it listens."""
         self.url = url or server.url
+        self.browser.run("try { sessionStorage.removeItem('imgpro-uploads') } catch {}")  # about:blank has none
         self.browser.goto(f"{self.url}/")
         until(lambda: self.browser.run("document.getElementById('upload-files').multiple"))
 

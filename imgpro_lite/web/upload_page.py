@@ -5,8 +5,8 @@ from functools import partial
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from imgpro_lite.errors import Forbidden
-from imgpro_lite.models import Ability
+from imgpro_lite.errors import Forbidden, MissingFile
+from imgpro_lite.models import Ability, Media
 from imgpro_lite.services import sessions
 from imgpro_lite.web.api import receive_media
 from imgpro_lite.web.cookies import says_where_from
@@ -20,6 +20,8 @@ from imgpro_lite.web.session import Visit, about_browser, get_visit, take_csrf_t
 # and on this machine; those that do not are let in (the API takes such uploads from every site, decision 49). The form
 # of somebody who is signed in must have the token that only our page has, as every other form.
 _OWN_SITE = ("same-origin", "none")
+
+NO_PICTURE = "No picture was chosen. Go back, choose one, and send it again."
 
 
 def upload_policy(request: Request) -> dict[str, str]:
@@ -45,15 +47,21 @@ def uploads_as_team(request: Request, visit: Visit) -> bool:
     return visit.can(Ability.WRITE) and says_where_from(request)
 
 
+async def _receive_form(request: Request) -> Media:
+    rt, visit = runtime(request), await get_visit(request)
+    if uploads_as_team(request, visit):
+        return await receive_media(request, visit.caller, partial(take_csrf_token, rt, visit.session))
+    return await receive_media(request)
+
+
 async def upload_form(request: Request) -> Response:
     """POST /"""
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         raise Forbidden("This form can only be sent from its own page.")
-    rt, visit = runtime(request), await get_visit(request)
-    if uploads_as_team(request, visit):
-        media = await receive_media(request, visit.caller, partial(take_csrf_token, rt, visit.session))
-    else:
-        media = await receive_media(request)
+    try:
+        media = await _receive_form(request)
+    except MissingFile:  # whose words are for who writes programs
+        raise MissingFile(NO_PICTURE) from None
     # A path and not the whole address, so that it also works under a name that the settings do not know.
     page_path = f"{pages(request).base_path}/{media.id}"
     return RedirectResponse(page_path, SEE_OTHER, {"Cache-Control": "no-store", "Referrer-Policy": "no-referrer"})

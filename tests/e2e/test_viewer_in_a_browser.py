@@ -97,6 +97,19 @@ def test_pictures_of_every_shape_fit(gallery: Gallery, size: tuple[int, int]) ->
         assert gallery.browser.run("document.documentElement.scrollWidth") == width_px
 
 
+def test_all_of_a_long_picture_is_shown_on_the_page(gallery: Gallery) -> None:
+    gallery.browser.show(width_px=1280, dark=False)
+    gallery.browser.goto(gallery.put(make_image("png", 300, 3000)))
+    gallery.wait_for_picture()
+    height = "document.querySelector('.stage').getBoundingClientRect().height"
+    shown = "[...document.querySelectorAll('.stage .second')].filter((one) => one.checkVisibility())[0].textContent"
+    for words, is_whole in (("Show the whole picture", False), ("Show less", True), ("Show the whole picture", False)):
+        assert gallery.browser.run(shown) == words
+        assert (gallery.browser.run(height) > 3000) is is_whole
+        assert gallery.browser.run(height) < 900 or is_whole
+        gallery.browser.run("[...document.querySelectorAll('.stage .second')].find((a) => a.checkVisibility()).click()")
+
+
 def test_a_choice_shows_what_the_server_would_show(gallery: Gallery, page: str) -> None:
     gallery.browser.goto(page)
     for size in ("s", "m", "full"):
