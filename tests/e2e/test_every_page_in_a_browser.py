@@ -157,10 +157,11 @@ def test_texts_in_the_gallery(site: Site) -> None:
     for attack, tag, media_id in zip(ATTACKS, TAGS, site.images, strict=True):
         site.press(f"[data-id='{media_id}'] a")
         site.wait_for("#editor[open]")
-        fields = site.browser.run("[...editor.querySelectorAll('input')].map((one) => one.value)")
+        fields = site.browser.run("[...editor.querySelectorAll('input, textarea')].map((one) => one.value)")
         detail = json.dumps({attack: [attack]}, ensure_ascii=False, separators=(",", ":"))
         assert {attack, f"{tag}, {'long' * 12}", detail} <= set(fields)
-        site.press("#editor [value=close]")
+        site.press("#close-editor")
+        until(lambda: site.browser.run("!editor.open && !history.state.editor"))
     site.press("#select-all")
     site.fill("#batch-namespace", ATTACKS[0])
     site.press("[data-change=namespace] button")
