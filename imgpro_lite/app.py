@@ -65,6 +65,7 @@ from imgpro_lite.web import (
     dashboard,
     docs,
     health,
+    helper_pages,
     library,
     oembed,
     pages,
@@ -131,6 +132,9 @@ def routes() -> list[BaseRoute]:
         Route("/dashboard/keys", account_pages.show_keys, methods=["GET"]),
         Route("/dashboard/keys", account_pages.create_key, methods=["POST"]),
         Route("/dashboard/keys/revoke", account_pages.revoke_key, methods=["POST"]),
+        Route("/dashboard/helpers", helper_pages.show_helpers, methods=["GET"]),
+        Route("/dashboard/helpers", helper_pages.create_helper_key, methods=["POST"]),
+        Route("/dashboard/helpers/file", helper_pages.download_helper, methods=["POST"]),
         Route("/dashboard/settings", account_pages.show_settings, methods=["GET"]),
         Route("/dashboard/settings", account_pages.save_settings, methods=["POST"]),
         Route("/dashboard/sign-in", sign_in.show_sign_in, methods=["GET"]),
@@ -154,7 +158,11 @@ def routes() -> list[BaseRoute]:
 
 
 def create_app(
-    settings: Settings, clock: Clock | None = None, internet: Internet | None = None, dev: DevMode | None = None
+    settings: Settings,
+    clock: Clock | None = None,
+    internet: Internet | None = None,
+    pool: WorkerPool | None = None,
+    dev: DevMode | None = None,
 ) -> Starlette:
     """The application. Its lifespan opens the data directory and starts the workers; it raises OperatorError."""
     clock = clock or Clock()
@@ -164,7 +172,8 @@ def create_app(
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.control = control
         used_clock = control.clock if control else clock
-        async with open_runtime(settings, used_clock, internet or Internet(), control) as runtime:
+        workers = pool or WorkerPool(settings.imaging)
+        async with open_runtime(settings, used_clock, internet or Internet(), workers, control) as runtime:
             app.state.runtime = runtime
             yield
 
@@ -190,7 +199,7 @@ def create_app(
 def _middleware(settings: Settings, control: Control | None) -> list[Middleware]:
     """The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line."""
     every_request = [
-        Middleware(Cors),
+        Middleware(Cors, settings=settings),
         Middleware(RequestLog),
         Middleware(UnreadBody),
         Middleware(Addresses, settings=settings),
@@ -208,7 +217,7 @@ def _middleware(settings: Settings, control: Control | None) -> list[Middleware]
 
 @contextlib.asynccontextmanager
 async def open_runtime(
-    settings: Settings, clock: Clock, internet: Internet, control: Control | None = None
+    settings: Settings, clock: Clock, internet: Internet, pool: WorkerPool, control: Control | None = None
 ) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     if points := failpoints.armed():
@@ -245,7 +254,6 @@ async def open_runtime(
         rate_windows = RateWindows()
         rate_windows.restore(await db.read(account_rows.list_rate_windows, clock.now()))
         in_flight = SingleFlight()
-        pool = WorkerPool(settings.imaging)
         # Closed in reverse: what nobody waits for any more ends with the workers.
         stack.push_async_callback(in_flight.drain)
         stack.push_async_callback(pool.close)

@@ -152,6 +152,13 @@ class KeyLimitReached(Forbidden):
 
     code = "key_limit_reached"
 
+    def __init__(self, limit: int, action: Action) -> None:
+        keys = "1 unverified API key" if limit == 1 else f"{limit} unverified API keys"
+        super().__init__(
+            f"This e-mail address has {keys}, and no more are possible. Verify the address to create more.",
+            action=action,
+        )
+
 
 class RegistrationClosed(Forbidden):
     """New keys are not given out."""

@@ -131,7 +131,7 @@ def check_name(value: Any) -> str:
 def check_tags(value: Any) -> tuple[str, ...]:
     """Tags from comma-separated text or a JSON array: trimmed, lower-cased, each once (decision 28)."""
     if isinstance(value, str | list) and len(value) > MAX_TAGS_CHARS:
-        raise ValueError(f"at most {MAX_TAGS} tags are possible, of at most {MAX_TAG_CHARS} characters each")
+        raise ValueError(f"must be at most {MAX_TAGS}, of at most {MAX_TAG_CHARS} characters each")
     if isinstance(value, str) and value.lstrip().startswith("["):
         value = _json_field(value)
     parts = value.split(",") if isinstance(value, str) else value
@@ -139,9 +139,9 @@ def check_tags(value: Any) -> tuple[str, ...]:
         raise ValueError("must be comma-separated text or an array of strings")
     tags = dict.fromkeys(tag for part in parts if (tag := _text(part).strip().lower()))
     if len(tags) > MAX_TAGS:
-        raise ValueError(f"at most {MAX_TAGS} tags are possible, these are {len(tags)}")
+        raise ValueError(f"must be at most {MAX_TAGS}, and these are {len(tags)}")
     if any(len(tag) > MAX_TAG_CHARS for tag in tags):
-        raise ValueError(f"a tag may have at most {MAX_TAG_CHARS} characters")
+        raise ValueError(f"must have at most {MAX_TAG_CHARS} characters each")
     if any(unicodedata.category(char) in _HARMFUL_CATEGORIES for tag in tags for char in tag):
         raise ValueError("must not have control characters")
     return tuple(tags)
@@ -214,7 +214,7 @@ def check_metadata(value: Any) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError("must be a JSON object")
     if reserved := sorted(RESERVED & value.keys()):
-        raise ValueError(f"may not have the reserved names {', '.join(reserved)}")
+        raise ValueError(f"must not use names that are reserved: {', '.join(reserved)}")
     if len(value) > MAX_METADATA_KEYS:
         raise ValueError(f"may have at most {MAX_METADATA_KEYS} keys")
     size_bytes = 0

@@ -19,6 +19,12 @@ class Plan:
     price_usd_per_month: int
     offered: bool
 
+    @property
+    def upgrade_label(self) -> str:
+        """Text of a button that leads to this plan."""
+        uploads = "unlimited" if self.uploads_limit is None else f"{self.uploads_limit:,}"
+        return f"Upgrade to {self.label} (${self.price_usd_per_month}/mo) for {uploads} uploads"
+
     def gives_more_than(self, other: "Plan") -> bool:
         """Whether it has more uploads or more storage than another plan, so that changing to it is an upgrade."""
         return _uploads(self) > _uploads(other) or _storage(self) > _storage(other)

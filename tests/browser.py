@@ -7,11 +7,14 @@ import os
 import select
 import shutil
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 WAIT_SECONDS = 30  # for what takes a moment; only a hanging test waits so long
 NAMES = ("chromium-headless-shell", "chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -58,10 +61,18 @@ def find_browser() -> str | None:
     return next((path for name in NAMES if (path := shutil.which(name))), None)
 
 
+# What the last lines of a test run say too: conftest.py.
+NO_BROWSER = "there is no Chromium on this machine: apt-get install chromium-headless-shell"
+needs_browser = pytest.mark.skipif(sys.platform != "linux" or find_browser() is None, reason=NO_BROWSER)
+
+# Chromium says so of every answer that is a refusal.
+REFUSED = "Failed to load resource: the server responded with a status of "
+
+
 class Browser:
     """A running browser with one open page."""
 
-    def __init__(self, profile: Path) -> None:
+    def __init__(self, profile: Path, *flags: str) -> None:
         ours_in, self._commands = os.pipe()
         self._answers, ours_out = os.pipe()
         high = [fcntl.fcntl(end, fcntl.F_DUPFD, FIRST_FREE_DESCRIPTOR) for end in (ours_in, ours_out)]
@@ -69,7 +80,7 @@ class Browser:
         assert path is not None
         self._pid = os.posix_spawn(
             path,
-            [path, *FLAGS, f"--user-data-dir={profile}", "about:blank"],
+            [path, *FLAGS, *flags, f"--user-data-dir={profile}", "about:blank"],
             os.environ,
             file_actions=[
                 (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
@@ -129,8 +140,9 @@ class Browser:
             self.events.append(self._read())
 
     def run(self, expression: str) -> Any:
-        """The value of an expression in the page."""
-        result = self.call("Runtime.evaluate", expression=expression, returnByValue=True, userGesture=True)
+        """The value of an expression in the page, or what it promises."""
+        options = {"returnByValue": True, "userGesture": True, "awaitPromise": True}
+        result = self.call("Runtime.evaluate", expression=expression, **options)
         assert "exceptionDetails" not in result, result
         return result["result"].get("value")
 
@@ -146,6 +158,23 @@ class Browser:
         entries = (event["params"]["entry"] for event in self.events if event.get("method") == "Log.entryAdded")
         return [entry["text"] for entry in entries if entry["level"] in ("warning", "error")]
 
+    def faults(self, origin: str, *, refused: bool = False) -> list[str]:
+        """Everything that was wrong with the last page: what the browser complains of, what scripts failed at or wrote
+        to the console, and requests to anybody but `origin`. `refused`: the server says no to some of them, as it is
+        to."""
+        self.run("0")  # reads what has happened
+        broken = [
+            json.dumps(event["params"])
+            for event in self.events
+            if event.get("method") == "Runtime.exceptionThrown"
+            or (event.get("method") == "Runtime.consoleAPICalled" and event["params"]["type"] in ("warning", "error"))
+        ]
+        # Chromium draws its own controls from data: addresses; blob: is a file that was picked.
+        own = (f"{origin}/", f"blob:{origin}/", "data:")
+        foreign = [url for _, url, _ in self.requests() if not url.startswith(own)]
+        complaints = [text for text in self.complaints() if not (refused and text.startswith(REFUSED))]
+        return [*complaints, *broken, *foreign]
+
     def requests(self) -> list[tuple[str, str, dict[str, str]]]:
         """Method, address and headers of every request since the last page was asked for."""
         sent = (event["params"] for event in self.events if event.get("method") == "Network.requestWillBeSent")
@@ -159,10 +188,10 @@ class Browser:
 
 
 @contextlib.contextmanager
-def open_browser() -> Iterator[Browser]:
-    """A browser that leaves nothing behind."""
+def open_browser(*flags: str) -> Iterator[Browser]:
+    """A browser that leaves nothing behind. `flags` are further options of Chromium."""
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile:
-        browser = Browser(Path(profile))
+        browser = Browser(Path(profile), *flags)
         try:
             yield browser
         finally:

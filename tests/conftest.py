@@ -1,5 +1,6 @@
 """A real server for every test: real SQLite, disk and workers. Only time is faked, and the internet."""
 
+import asyncio
 import compileall
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -8,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from browser import NO_BROWSER
 from hypothesis import HealthCheck
 from hypothesis import settings as examples
 from starlette.testclient import TestClient
@@ -17,7 +19,9 @@ from imgpro_lite.app import create_app
 from imgpro_lite.clock import Clock
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.fetching.internet import Internet
-from imgpro_lite.settings import Settings
+from imgpro_lite.imaging.pool import WorkerPool
+from imgpro_lite.imaging.waiting import Job
+from imgpro_lite.settings import ImagingSettings, Settings
 
 # The same examples every time, so that a change is never blamed for what was there before; `--full` tries others.
 # How long one takes says nothing on a machine that is busy.
@@ -30,6 +34,13 @@ examples.load_profile("same")
 def pytest_configure() -> None:
     """Compile what pip would have compiled: workers and commands are processes of their own, hundreds of them here."""
     compileall.compile_dir(Path(imgpro_lite.__file__).parent, quiet=2)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say at the end what was not tried for want of a browser, as nobody reads the reasons of single tests."""
+    skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)]
+    if skipped:
+        terminalreporter.write_line(f"{len(skipped)} tests of pages were skipped: {NO_BROWSER}", yellow=True)
 
 
 # Of a table of cases that each start a server of their own, so many are run where time counts; `--full` runs all.
@@ -63,6 +74,29 @@ class FakeClock(Clock):
 
     def advance(self, *, days: int = 0, seconds: int = 0) -> None:
         self.at += days * 86_400 + seconds
+
+
+class PoolOnDemand(WorkerPool):
+    """Real workers, which start with the first picture: most tests have none, and a process costs 0.1 s of CPU."""
+
+    def __init__(self, settings: ImagingSettings) -> None:
+        super().__init__(settings)
+        self._starting = asyncio.Lock()
+        self._is_closed = False
+
+    async def start(self) -> None:
+        """Leave it for later."""
+
+    async def close(self) -> None:
+        async with self._starting:
+            self._is_closed = True
+        await super().close()
+
+    async def _do(self, job: Job) -> dict[str, Any]:
+        async with self._starting:
+            if not self._tasks and not self._is_closed:
+                await super().start()
+        return await super()._do(job)
 
 
 @dataclass
@@ -107,11 +141,16 @@ def clock() -> FakeClock:
 @pytest.fixture
 def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
     """Start a server with settings of the test's own: `start(limits={"file_mb": 1})`. Again for a restart,
-    with `crashed` as after a kill -9."""
+    with `crashed` as after a kill -9, with `workers_at_once` as people have it, not with the first picture."""
     with ExitStack() as stack:
 
         def start_server(
-            *, crashed: bool = False, internet: Internet | None = None, dev: DevMode | None = None, **sections: Any
+            *,
+            crashed: bool = False,
+            workers_at_once: bool = False,
+            internet: Internet | None = None,
+            dev: DevMode | None = None,
+            **sections: Any,
         ) -> Api:
             stack.close()
             if crashed:
@@ -122,7 +161,8 @@ def start(tmp_path: Path, clock: FakeClock) -> Iterator[ApiFactory]:
             settings = Settings.model_validate(
                 {"data_dir": tmp_path / "data", "imaging": imaging, "storage": storage, **sections}
             )
-            app = create_app(settings, clock, internet, dev)
+            pool = None if workers_at_once else PoolOnDemand(settings.imaging)
+            app = create_app(settings, clock, internet, pool, dev)
             client = stack.enter_context(TestClient(app, base_url(dev), raise_server_exceptions=False))
             return Api(client, clock, settings.data_dir)
 

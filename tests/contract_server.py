@@ -47,6 +47,7 @@ def listening(data_dir: Path, internet: Internet, **sections: Any) -> Iterator[s
         async with app.router.lifespan_context(app):
             ready.set()
             await server.serve(sockets)
+            await asyncio.sleep(0.1)  # in which asyncio closes the sockets of the last connections
 
     thread = threading.Thread(target=lambda: asyncio.run(serve()), daemon=True)
     for sock in sockets:

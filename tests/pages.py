@@ -21,6 +21,16 @@ MAIL = {"host": "127.0.0.1", "port": 1}
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
 )
+# What every page leads to, in this order, for a server of the default plans.
+NAVIGATION = ["/", "/", "/dashboard", "/api/quick-start", "/pricing"]
+SCRIPTS = "; script-src 'self'"  # of the policy of pages with scripts of their own
+
+
+def policy_elsewhere(origin: str) -> str:
+    """The policy of an error on another host than that of the pages, whose looks it has."""
+    return POLICY.replace("style-src 'self'; img-src 'self'", f"style-src {origin}; img-src {origin}")
+
+
 _SILENT = {"style", "script", "title"}
 
 
@@ -83,7 +93,7 @@ class Page(HTMLParser):
 
 
 def check_page(answer: Any, status: int = 200, policy: str = POLICY, referrer: str = "no-referrer") -> Page:
-    """A page with the headers that every page has, and nothing in it that could run."""
+    """A page with the headers that every page has, and nothing in it that could run but what its policy names."""
     assert answer.status_code == status, answer.text
     headers = answer.headers
     assert headers["content-type"] == "text/html; charset=utf-8"
@@ -100,7 +110,10 @@ def check_page(answer: Any, status: int = 200, policy: str = POLICY, referrer: s
     assert page.attributes("html") == [{"lang": "en"}]
     assert page.title.startswith(page.heading)
     assert page.heading
-    assert [tag for tag, _ in page.tags if tag in ("script", "iframe", "object", "embed", "style")] == []
+    assert [tag for tag, _ in page.tags if tag in ("iframe", "object", "embed", "style")] == []
+    assert not page.attributes("script") or SCRIPTS in policy
+    for script in page.attributes("script"):
+        assert re.search(r"/static/[a-z_]+\.[0-9a-f]{12}\.js$", str(script["src"]))
     assert [name for _, values in page.tags for name in values if name.startswith("on") or name == "style"] == []
     return page
 

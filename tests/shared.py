@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from conftest import Api, FakeClock, base_url
+from conftest import Api, FakeClock, PoolOnDemand, base_url
 from starlette.testclient import TestClient
 
 from imgpro_lite.app import create_app
@@ -44,5 +44,6 @@ def serve(
         }
     )
     clock = FakeClock()
-    with TestClient(create_app(settings, clock, internet, dev), base_url(dev), raise_server_exceptions=False) as client:
+    app = create_app(settings, clock, internet, PoolOnDemand(settings.imaging), dev)
+    with TestClient(app, base_url(dev), raise_server_exceptions=False) as client:
         yield Api(client, clock, data_dir)

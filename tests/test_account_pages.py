@@ -8,9 +8,10 @@ from conftest import Api, ApiFactory
 from library import new_email, show_team
 from pages import everything, queued_mail
 from shared import serve
-from signing_in import Browser, Shown, signed_in
+from signing_in import POLICY, Browser, Shown, signed_in
 from wire import check_refusal
 
+ERROR_POLICY = POLICY.replace("; script-src 'self'; connect-src 'self'", "")  # no script on it
 KEYS, REVOKE, SETTINGS = "/dashboard/keys", "/dashboard/keys/revoke", "/dashboard/settings"
 
 
@@ -51,21 +52,74 @@ def test_a_key_with_abilities(shared: Api, abilities: list[str], reads: int, wri
 def test_a_key_needs_an_ability(shared: Api) -> None:
     browser, _ = signed_in(shared, email=new_email())
     before = everything(shared)
-    assert browser.submit(browser.open(KEYS), KEYS, name="None").status_code == 422
+    page = Shown(browser.submit(browser.open(KEYS), KEYS, name="None"), 422)
+    assert "Choose at least one." in page.text
+    assert [one["value"] for one in page.attributes("input") if one.get("id") == "name"] == ["None"]
     assert everything(shared) == before
+
+
+def test_a_form_makes_one_key(shared: Api) -> None:
+    """Also where its answer is loaded anew, for which a browser sends the form again."""
+    browser, _ = signed_in(shared, email=new_email())
+    form = browser.open(KEYS)
+    assert browser.submit(form, KEYS, name="Once", read="on").status_code == 200
+    before = everything(shared)
+    again = browser.submit(form, KEYS, name="Once", read="on")
+    assert (again.status_code, again.headers["location"]) == (303, f"{KEYS}?again=1")
+    assert "has made its key already" in browser.open(again.headers["location"]).text
+    assert everything(shared) == before
+    assert browser.client.post(KEYS, data={"csrf": form.csrf, "read": "on", "form_id": "x"}).status_code == 400
 
 
 def test_no_key_makes_one_that_may_more(shared: Api) -> None:
     browser, _ = signed_in(shared, email=new_email())
-    writer = Browser.at(shared).sign_in(make(browser, "Writer", "write"))
+    secrets = {ability: make(browser, ability, ability) for ability in ("read", "write")}
     before = everything(shared)
-    sent = {"csrf": writer.open(KEYS).csrf, "read": "on", "write": "on"}
-    assert writer.client.post(KEYS, data=sent).status_code == 403
-    reader = Browser.at(shared).sign_in(make(browser, "Reader", "read"))
-    before = everything(shared)
-    for path in (KEYS, REVOKE, SETTINGS):
-        assert reader.client.post(path, data={"csrf": reader.open(KEYS).csrf, "read": "on"}).status_code == 403
+    for secret in secrets.values():
+        lesser = Browser.at(shared).sign_in(secret)
+        for path in (KEYS, REVOKE, SETTINGS):
+            sent = {"csrf": lesser.open("/dashboard").csrf, "read": "on", "write": "on", "registration": "closed"}
+            assert lesser.client.post(path, data=sent).status_code == 403
     assert everything(shared) == before
+    # Through the API it may make more of its own kind.
+    writer = {"Authorization": f"Bearer {secrets['write']}"}
+    made = shared.client.post("/v1/keys", json={}, headers=writer)
+    by_page = Browser.at(shared).sign_in(secrets["write"]).ask_api("POST", "/v1/keys", json={})
+    for answer in (made, by_page):
+        assert answer.status_code == 201
+        check_refusal(shared.client.get("/v1/media", headers=authorization(answer.json())), 403, "forbidden")
+        assert shared.client.post("/v1/upload", headers=authorization(answer.json())).status_code == 400
+
+
+@pytest.mark.parametrize("ability", ["read", "write"])
+def test_who_may_not_do_both_sees_nothing_of_the_account(shared: Api, ability: str) -> None:
+    """A key that only reads may be published: no address, no keys and where they were made, no way to another plan."""
+    email = new_email()
+    browser, own = signed_in(shared, "--plan", "free", email=email)
+    lesser = Browser.at(shared).sign_in(make(browser, "Published", ability))
+    for path in (KEYS, SETTINGS):
+        page = Shown(lesser.get(path), 403, ERROR_POLICY)
+        assert "Your key may not" in page.text
+        assert own["key_id"] not in page.text
+        assert email not in page.text
+    for path in ("/dashboard", "/"):
+        text = lesser.get(path).text
+        assert email not in text
+        assert not any(told in text for told in (KEYS, SETTINGS, "/upgrade/", "/verify/"))
+    page = browser.open("/dashboard")
+    assert {f"/dashboard{path}" for path in ("", "/keys", "/settings")} <= set(page.links)
+    assert any("/upgrade/" in link for link in page.links)
+
+
+def test_a_reader_cannot_have_the_address_confirmed(shared: Api) -> None:
+    key = shared.new_key(new_email())["Authorization"].removeprefix("Bearer ")
+    browser = Browser.at(shared).sign_in(key)
+    for path in ("/dashboard", KEYS):
+        assert any("/verify/" in link for link in browser.open(path).links)
+    reader = Browser.at(shared).sign_in(make(browser, "Reader", "read"))
+    page = reader.open("/dashboard")
+    assert "images are kept for 30 days" in page.text
+    assert not any("/verify/" in link for link in page.links)
 
 
 def test_revoking(shared: Api) -> None:
@@ -85,6 +139,14 @@ def test_revoking(shared: Api) -> None:
     assert not browser.is_signed_in
     code, told = fail_keys(shared.data_dir, "revoke", own["key_id"])
     assert (code, "already revoked" in told) == (1, True)
+
+
+def test_where_a_key_was_made(shared: Api) -> None:
+    _, own = signed_in(shared, email=new_email())
+    for address, shown in {"::1": "from ::1", "2001:db8::1": "from 2001:db8::/64"}.items():
+        browser = Browser.at(shared, address=address).sign_in(own["key"])
+        make(browser, address, "read")
+        assert shown in browser.open(KEYS).text
 
 
 def test_names_are_only_shown(shared: Api) -> None:

@@ -11,7 +11,7 @@ from pydantic import BaseModel
 from starlette.routing import Route
 from test_docs import error_classes
 
-from imgpro_lite import bodies, errors
+from imgpro_lite import bodies, errors, fields
 from imgpro_lite.app import routes
 from imgpro_lite.fields import RESERVED
 from imgpro_lite.settings import Settings
@@ -117,7 +117,7 @@ def test_it_has_every_error_and_no_other(document: Any) -> None:
     ours = {error.code: error.status for error in error_classes() if error.__module__ == errors.__name__}
     told = {code: error["status"] for code, error in document["x-errors"].items()}
     assert told == ours
-    assert document["components"]["schemas"]["Error"]["properties"]["error"]["enum"] == list(told)
+    assert document["components"]["schemas"]["ErrorCode"]["enum"] == list(told)
     for code, error in document["x-errors"].items():
         assert error["example"]["error"] == code
         assert error["when"].endswith(".")
@@ -178,3 +178,45 @@ def test_nothing_that_settings_decide_is_repeated(document: Any) -> None:
         for stale in ("localhost", "4647", "20 an hour", "At most 5"):
             assert stale not in text, stale
         assert "ops@example.com" in text
+
+
+# Values that callers send and the server takes. A client that validates by the document may refuse none of them.
+TAKEN: list[tuple[str, Any, list[Any]]] = [
+    (
+        "Date",
+        fields.check_date,
+        ["2025-06-30", "2024-02-29", "2025-12-31T23:59:59Z", "20250615", "12345678", "0001-01-01"],
+    ),
+    (
+        "Date",
+        fields.check_date,
+        ["9999-12-31", "2025-W03-1", "2025W031", "2025-06-15T10:00+0200", "253402300799", "-1"],
+    ),
+    ("Date", fields.check_date, ["123456789012", " 2025-06-15 ", "20250615T101500,5Z", -62135596800, 1704067200, "+0"]),
+    ("Ttl", fields.check_ttl, ["36500d", "5214w", "876000h", "52560000m", "3153600000", "60m", "03600", " 7d ", 3600]),
+    (
+        "Tags",
+        fields.check_tags,
+        ['["a","b"]', ' ["a"] ', "[]", ",a", "a, b ,,a", " a", "a\n,b", ["a", "b"], [], "x" * 50],
+    ),
+    ("Name", fields.check_name, ["x" * 5000, "", "\x00", "a\u202eb"]),
+    ("Public", fields.check_public, ["TRUE", "0", 1, False]),
+    ("Namespace", fields.check_namespace, ["ab", "a" * 64, "a--b"]),
+    ("ExternalId", fields.check_external_id, ["x" * 255, "é", " a ", "\u202e"]),
+]
+EMAILS = ["a@b.com", "A@B.com", "a@b.co.uk", "first+tag@gmail.com", "x@y.info", "ü@x.de", "a@xn--mnchen-3ya.de", None]
+
+
+@pytest.mark.parametrize(("name", "check", "values"), TAKEN)
+def test_what_the_server_takes_fits_the_document(document: Any, name: str, check: Any, values: list[Any]) -> None:
+    for value in values:
+        check(value)  # or it raises
+        problems = validator(document, {"$ref": f"#/components/schemas/{name}"}).iter_errors(value)
+        assert [error.message for error in problems] == []
+
+
+def test_every_address_that_is_taken_fits_the_document(document: Any) -> None:
+    schema = documented_fields(document, "createKey")["email"]
+    for value in EMAILS:
+        assert value is None or fields.check_email(value)
+        assert list(validator(document, schema).iter_errors(value)) == []

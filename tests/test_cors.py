@@ -50,6 +50,12 @@ def preflight(api: Api, path: str, method: str = "POST", asked_for: str | None =
     return api.client.options(path, headers={**ORIGIN, "Access-Control-Request-Method": method, **wanted})
 
 
+def told_headers(answer: Any) -> set[str]:
+    """The headers that tell a program something."""
+    told = {name for name in answer.headers if name.startswith("x-") or name == "retry-after"}
+    return told - {"x-content-type-options"}  # which is for browsers
+
+
 def check_readable(answer: Any) -> None:
     """A page of any origin may read the answer, but its browser may not add anything by itself."""
     assert answer.headers["access-control-allow-origin"] == "*"
@@ -152,6 +158,19 @@ def test_every_answer_can_be_read_by_a_page(shared: Api, headers: Headers) -> No
         check_readable(answer)
 
 
+def test_what_monitors_and_other_sites_ask_can_be_read_by_a_page(shared: Api, headers: Headers) -> None:
+    url = add(shared, headers)["url"]
+    for path, status in [
+        ("/healthz", 200),
+        (f"/oembed?url={url}", 200),
+        ("/oembed", 422),
+        (f"/oembed?url={url}1", 404),
+    ]:
+        answer = shared.client.get(path, headers=ORIGIN)
+        assert answer.status_code == status, answer.text
+        check_readable(answer)
+
+
 @pytest.mark.parametrize("path", ["/v1/media/%00", "/v1/%0a", "/v1/media/abcdefghijkl12%07"])
 def test_a_path_that_can_be_nothing(shared: Api, path: str) -> None:
     for method in ("GET", "OPTIONS", "DELETE"):
@@ -166,14 +185,14 @@ def test_a_limit_can_be_read_by_a_page(start: ApiFactory) -> None:
     answer = api.upload(b"")
     check_refusal(answer, 429, "rate_limited")
     check_readable(answer)
-    shown = {name for name in answer.headers if name.startswith("x-") or name == "retry-after"}
+    shown = told_headers(answer)
     assert "x-ratelimit-reset" in shown
     assert shown <= EXPOSED
 
 
 def test_quota_headers_can_be_read_by_a_page(api: Api) -> None:
     answer = api.upload(b"", api.new_key())
-    shown = {name for name in answer.headers if name.startswith("x-")}
+    shown = told_headers(answer)
     assert "x-storage-remaining" in shown
     assert shown <= EXPOSED
 
@@ -195,9 +214,22 @@ def test_image_bytes(shared: Api, headers: Headers) -> None:
         assert "access-control-allow-credentials" not in answer.headers
 
 
-@pytest.mark.parametrize("path", ["/healthz", "/nothing", "/"])
+PAGES_BELOW = ["/api/v1/media", "/dashboard/v1/keys", "/img/v1/media", "/api/abcd1/abcdefghijkl12.png"]
+
+
+@pytest.mark.parametrize("path", ["/pricing", "/nothing", "/", *PAGES_BELOW])
 def test_what_is_no_api_is_for_its_own_origin(shared: Api, path: str) -> None:
     assert "access-control-allow-origin" not in shared.client.get(path, headers=ORIGIN).headers
+
+
+def test_paths_below_the_configured_ones_only(start: ApiFactory) -> None:
+    urls = {"public_url": "https://example.com/img", "api_url": "https://example.com/api"}
+    api = start(server={**urls, "src_url": "https://example.com/pics"})
+    for path in ("/api/v1/media", "/pics/abcd1/abcdefghijkl12.png"):
+        check_readable(api.client.get(path, headers={**ORIGIN, "Host": "example.com"}))
+    for path in ("/img/api/v1/media", "/img/dashboard/v1/media", "/other/v1/media"):
+        answer = api.client.get(path, headers={**ORIGIN, "Host": "example.com"})
+        assert "access-control-allow-origin" not in answer.headers
 
 
 # ── HEAD ──

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from commands import authorization
-from conftest import Api
+from conftest import Api, ApiFactory
 from library import add, add_rows, new_email, picture
 from pages import Page
 from shared import serve
@@ -86,7 +86,9 @@ def test_filters(shared: Api) -> None:
     }.items():
         page = browser.open(f"/dashboard{query}")
         assert tiles(page) == expected, query
-        assert ("No image of yours is like that." in page.text) == (not expected)
+        assert "No image matches this filter." in page.text
+        (empty,) = [one for one in page.attributes("div") if one.get("id") == "empty"]
+        assert ("hidden" in empty) == bool(expected)
         assert "Show all" in page.text
     assert [values["value"] for values in page.attributes("option")][-2:] == ["one", "two"]
 
@@ -126,9 +128,17 @@ def test_usage(shared: Api) -> None:
 
 def test_an_address_that_is_not_confirmed(shared: Api) -> None:
     headers = shared.new_key(new_email())
-    page = Browser.at(shared).sign_in(headers["Authorization"].removeprefix("Bearer ")).open("/dashboard")
+    browser = Browser.at(shared).sign_in(headers["Authorization"].removeprefix("Bearer "))
+    page = browser.open("/dashboard")
     assert "images are kept for 30 days" in page.text
-    assert [link for link in page.links if "/verify/resend?t=" in link]
+    (link,) = {link for link in page.links if "/verify/resend?t=" in link}
+    (key_id,) = {form.hidden["key_id"] for form in browser.open("/dashboard/keys").forms if "key_id" in form.hidden}
+    asked = Page(browser.get(link).text).text  # there is no mail server
+    assert f"imgpro-lite keys verify {key_id}" in asked
+    assert all(word in asked for word in ("--data-dir", "outbox"))
+    stranger, _ = signed_in(shared, email=new_email())
+    for other in (stranger, Browser.at(shared)):
+        assert "imgpro-lite keys verify KEY_ID" in Page(other.get(link).text).text
 
 
 def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
@@ -137,9 +147,12 @@ def test_what_a_key_may_not_do_is_not_offered(shared: Api) -> None:
     assert {str(one["src"]).split("/")[-1].split(".")[0] for one in page.attributes("script")} == {
         "dashboard",
         "gallery",
+        "keyboard",
+        "place",
     }
+    assert "You are signed in with a key that only reads" in page.text
+    assert [one["class"] for one in page.attributes("ul") if one.get("id") == "gallery"] == ["gallery"]  # no boxes
     assert "Make private" not in page.text
-    assert "Make the key" not in reader.open("/dashboard/keys").text
 
 
 def test_what_strangers_typed_is_only_shown(shared: Api) -> None:
@@ -161,7 +174,8 @@ def test_the_team_sees_its_private_images(shared: Api) -> None:
     answer = browser.get(path)
     assert (answer.status_code, answer.headers["cache-control"]) == (200, "no-store")
     assert "etag" not in answer.headers
-    assert "<bdi>Mine</bdi>" in answer.text
+    assert '<span class="mark">Private</span>' in answer.text
+    assert "Link to this page, for your team only" in answer.text
     for other in (stranger, Browser.at(shared)):
         assert other.get(path).status_code == 404
     browser.submit(browser.open("/dashboard"), "/dashboard/sign-out")
@@ -198,3 +212,42 @@ def test_the_first_page_uploads_as_the_one_who_is_signed_in(shared: Api) -> None
         page = Page(other.get("/").text)
         assert "csrf-token" not in [one.get("name") for one in page.attributes("meta")]
         assert [one for one in page.attributes("input") if one.get("id") == "upload-key"]
+
+
+# ── over plain http ──
+
+
+def test_where_the_browser_does_not_say_where_from(shared: Api) -> None:
+    """Pages offer nothing that the API would refuse, and say why; what needs no script is as ever."""
+    browser, key = signed_in(shared, email=new_email())
+    ids = add_rows(shared.data_dir, authorization(key), 51)
+    why = "Browsers tell a server where requests come from only over https://"
+    for path, told in (
+        ("/dashboard", "you can look at your images, but neither upload pictures nor change any"),
+        ("/", "uploads from here only count as yours with an API key"),
+    ):
+        page = Page(browser.get_untold(path).text)
+        assert told in page.text
+        assert why in page.text
+        assert why not in browser.get(path).text
+    first = Shown(browser.get_untold("/dashboard"))
+    assert first.attributes("script") == []
+    assert "upload-files" not in [one.get("id") for one in first.attributes("input")]
+    rest = Shown(browser.get_untold(more(first) or ""))
+    assert sorted(tiles(first) + tiles(rest)) == sorted(ids)
+
+    upload = Page(browser.get_untold("/").text)
+    assert "csrf-token" not in [one.get("name") for one in upload.attributes("meta")]
+    assert [one for one in upload.attributes("input") if one.get("id") == "upload-key"]
+    assert 'data-csrf-token=""' in browser.get_untold("/api").text
+    (box,) = [label for label in upload.attributes("label") if label.get("class") == "check" and "data-part" in label]
+    assert "hidden" in box  # "Keep its page to myself"
+
+
+def test_who_would_sign_in_for_little_is_told_before(shared: Api, start: ApiFactory) -> None:
+    told = "Signed in here, you can look at your images and manage your keys, but neither upload"
+    assert told in Shown(Browser.at(shared).get_untold("/dashboard/sign-in")).text
+    assert told not in Browser.at(shared).open("/dashboard/sign-in").text
+    api = start(server={"public_url": "https://img.example"})
+    page = Shown(Browser.at(api, "http://192.0.2.7:4647").get_untold("/dashboard/sign-in"))
+    assert "https://img.example/dashboard" in page.links

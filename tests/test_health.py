@@ -18,7 +18,8 @@ def test_a_server_that_works(api: Api) -> None:
     assert api.client.head("/healthz").content == b""
 
 
-def test_a_lost_worker_is_replaced(api: Api) -> None:
+def test_a_lost_worker_is_replaced(start: ApiFactory) -> None:
+    api = start(workers_at_once=True)
     (worker,) = api.client.app.state.runtime.pool.pids  # type: ignore[attr-defined]
     os.kill(worker, signal.SIGKILL)
     deadline = time.monotonic() + 20

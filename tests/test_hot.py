@@ -260,6 +260,6 @@ def test_what_failed_is_not_kept(api: Api) -> None:
     stem = put(api, PICTURE)
     original(api, PICTURE).unlink()
     for _ in range(2):
-        assert ask(api, f"{stem}.webp?size=s")[0] == 500
+        assert ask(api, f"{stem}.webp?size=s")[0] == 422
     assert hot_count(api) == 0
     check_refusal(api.client.get(f"{stem}.exe"), 404, "not_found")

@@ -12,7 +12,7 @@ from hot import ask, hot_count, is_hot, settle
 from images import make_image
 from library import Headers, change_media, connect, delete_batch, owner, run_media, sweep_now, update_batch
 from running import until
-from views import WAIT_SECONDS, begin, id_of, put
+from views import WAIT_SECONDS, being_made, id_of, put
 from wire import check_refusal
 
 PICTURE = make_image("jpeg", 900, 700)
@@ -54,6 +54,20 @@ def key(api: Api) -> Headers:
 # --- by the owner
 
 
+def test_the_name_of_a_private_image_is_not_told(api: Api, key: Headers) -> None:
+    """Its bytes are for everybody who knows their address, but not what it is called; nor from memory."""
+    stem = put_hot(api, key, name="Divorce papers")
+    for public, name in ((True, "Divorce%20papers"), (False, id_of(stem)), (True, "Divorce%20papers")):
+        assert update_batch(api, key, [id_of(stem)], public=public) == 1
+        for address in addresses_of(stem):
+            for headers in ({}, {"Range": "bytes=0-9"}, {"If-None-Match": "*"}, {}):
+                told = api.client.get(address, headers=headers).headers.get("content-disposition", name)
+                assert name in told
+                assert public or "Divorce" not in told
+            saved = api.client.get(address + ("&" if "?" in address else "?") + "download")
+            assert f"filename*=UTF-8''{name}." in saved.headers["content-disposition"]
+
+
 def test_a_deleted_image_is_gone_and_another_with_the_same_bytes_stays(api: Api, key: Headers) -> None:
     stem, other = put_hot(api, key), put_hot(api, key)
     assert api.client.delete(f"/v1/media/{id_of(stem)}", headers=key).status_code == 200
@@ -85,7 +99,7 @@ def test_a_new_name_is_shown_at_once(api: Api, key: Headers) -> None:
     assert "before." in ask(api, addresses_of(other)[0])[1]["content-disposition"]
 
 
-@pytest.mark.parametrize("change", [{"public": False}, {"tags": "a"}, {"namespace": "n1"}, {"metadata": {"a": "b"}}])
+@pytest.mark.parametrize("change", [{"tags": "a"}, {"namespace": "n1"}, {"metadata": {"a": "b"}}])
 def test_other_changes_change_no_answer(api: Api, key: Headers, change: dict[str, Any]) -> None:
     stem = put_hot(api, key)
     first = [ask(api, address) for address in addresses_of(stem)]
@@ -126,11 +140,10 @@ def test_an_expiry_is_kept_to_the_second(api: Api, clock: FakeClock, key: Header
 
 
 def test_a_transform_takes_from_the_time_that_is_left(api: Api, clock: FakeClock, key: Headers) -> None:
-    stem = put(api, make_image("jpeg", 4500, 3000), key, ttl="3600")
-    with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{stem}.avif?size=l")
+    stem = put(api, PICTURE, key, ttl="3600")
+    with being_made(api, f"{stem}.webp?size=s") as asked:
         clock.advance(seconds=5)
-        assert asked.result(WAIT_SECONDS).headers["cache-control"] == "public, max-age=3595"
+    assert asked.result(WAIT_SECONDS).headers["cache-control"] == "public, max-age=3595"
 
 
 def test_what_changes_every_second_takes_no_memory(api: Api, clock: FakeClock, key: Headers) -> None:
@@ -224,22 +237,20 @@ def delete_by_command(api: Api, _key: Headers, stem: str) -> None:
 def test_a_delete_that_comes_before_the_first_answer_leaves_nothing_hot(
     api: Api, key: Headers, delete: Callable[[Api, Headers, str], None]
 ) -> None:
-    stem = put(api, make_image("jpeg", 4500, 3000), key)
-    with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{stem}.avif?size=l")
+    stem = put(api, PICTURE, key)
+    with being_made(api, f"{stem}.webp?size=s") as asked:
         delete(api, key, stem)
-        check_refusal(asked.result(WAIT_SECONDS), 404, "not_found")
+    check_refusal(asked.result(WAIT_SECONDS), 404, "not_found")
     assert hot_count(api) == 0
-    check_refusal(api.client.get(f"{stem}.avif?size=l"), 404, "not_found")
+    check_refusal(api.client.get(f"{stem}.webp?size=s"), 404, "not_found")
 
 
 def test_a_change_that_comes_before_the_first_answer_is_shown_by_the_second(api: Api, key: Headers) -> None:
-    stem = put(api, make_image("jpeg", 4500, 3000), key, name="before.jpg")
-    with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{stem}.avif?size=l")
+    stem = put(api, PICTURE, key, name="before.jpg")
+    with being_made(api, f"{stem}.webp?size=s") as asked:
         change_media(api, key, id_of(stem), {"name": "after.jpg"})
-        assert asked.result(WAIT_SECONDS).status_code == 200
-    assert "after." in ask(api, f"{stem}.avif?size=l")[1]["content-disposition"]
+    assert asked.result(WAIT_SECONDS).status_code == 200
+    assert "after." in ask(api, f"{stem}.webp?size=s")[1]["content-disposition"]
 
 
 def test_answers_and_deletes_all_at_once(api: Api, key: Headers) -> None:

@@ -205,6 +205,7 @@ def check_failed(api: Api, url: str) -> Any:
         "cache-control",
         "content-length",
         "content-type",
+        "x-content-type-options",
         "x-request-id",
     ]
     assert not any((api.data_dir / "tmp").iterdir())

@@ -229,20 +229,3 @@ def test_a_link_that_is_used_again(fresh: Links) -> None:
         answer(fresh.api, token[:-1] + char, "disown")
         fresh.post("/upgrade/pro", fresh.tokens["/upgrade/pro"][:-1] + char)
     assert everything(fresh.api) == before
-
-
-@pytest.mark.parametrize("path", PATHS)
-@pytest.mark.parametrize(
-    "target", ["//evil.example", "https:evil.example", "https://evil.example", "\\evil.example", "/\\evil.example"]
-)
-def test_no_parameter_leads_elsewhere(shared: Links, path: str, target: str) -> None:
-    names = ("next", "redirect", "redirect_uri", "return_to", "url", "continue", "plan", "team", "email", "mode")
-    extra = "&".join(f"{name}={quote(target)}" for name in names)
-    shown = shared.api.client.get(f"{path}?t={shared.tokens[path]}&{extra}", follow_redirects=False)
-    check_page(shown)
-    assert "evil" not in shown.text + str(shown.headers)
-    # A form with so many fields is none of ours; one with a few is answered as if they were not there.
-    few = {"t": shared.tokens["/verify/resend"], "next": target, "url": target, "Location": target}
-    sent = shared.api.client.post("/verify/resend", data=few, follow_redirects=False)
-    check_page(sent)
-    assert "evil" not in sent.text + str(sent.headers)

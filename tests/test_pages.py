@@ -4,10 +4,11 @@ import logging
 import re
 from collections.abc import Iterator
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 from conftest import Api, ApiFactory
-from pages import MAIL, OWN_URL, ask, check_page, everything, path_links, sign
+from pages import MAIL, NAVIGATION, OWN_URL, Page, ask, check_page, everything, path_links, policy_elsewhere, sign
 from shared import serve
 from wire import check_refusal, send_raw
 
@@ -118,6 +119,51 @@ def test_a_long_form_is_not_read_to_its_end(shared: Api) -> None:
     assert sent.chunks_taken < 10
 
 
+def test_files_of_pages_are_sent_as_gzip_to_those_who_take_it(shared: Api) -> None:
+    style = str(check_page(shared.client.get("/verify"), 404).attributes("link")[1]["href"])
+
+    def get(accepted: str, **headers: str) -> Any:
+        return shared.client.get(style, headers={"Accept-Encoding": accepted, **headers})
+
+    plain, packed = get(""), get("br;q=1.0, GZIP;q=0.5")
+    assert "content-encoding" not in plain.headers
+    assert packed.headers["content-encoding"] == "gzip"
+    assert packed.content == plain.content  # the client has unpacked it
+    assert int(packed.headers["content-length"]) * 2 < len(plain.content)
+    assert plain.headers["vary"] == packed.headers["vary"] == "Accept-Encoding"
+    assert plain.headers["etag"] != packed.headers["etag"]
+    for accepted, is_packed in {"*": True, "identity": False, "gzip;q=0.0": False, "*, gzip;q=0": False}.items():
+        assert ("content-encoding" in get(accepted).headers) is is_packed, accepted
+    known = get("gzip", **{"If-None-Match": packed.headers["etag"]})
+    assert (known.status_code, known.content, known.headers["vary"]) == (304, b"", "Accept-Encoding")
+    assert get("", **{"If-None-Match": packed.headers["etag"]}).status_code == 200
+
+
+def test_what_is_small_or_has_secrets_is_not_compressed(shared: Api) -> None:
+    page = check_page(shared.client.get("/verify"), 404)
+    icon = str(page.attributes("img")[0]["src"])
+    for path in (icon, "/", "/verify", "/dashboard/sign-in"):
+        answer = shared.client.get(path, headers={"Accept-Encoding": "gzip"})
+        assert "content-encoding" not in answer.headers
+        assert "Accept-Encoding" not in answer.headers.get("vary", "")
+
+
+def test_the_header_leads_everywhere(shared: Api, start: ApiFactory) -> None:
+    for path, current in [("/", "/"), ("/dashboard/sign-in", "/dashboard")]:
+        page = Page(shared.client.get(path).text)
+        assert page.links[1:6] == NAVIGATION
+        assert [one["href"] for one in page.attributes("a") if one.get("aria-current") == "page"] == [current]
+        assert "Upload Sign in Documentation Pricing" in page.text
+    # Who looks at the page of an error is not asked for: it is the same for everybody.
+    assert "Upload Images Documentation Pricing" in check_page(shared.client.get("/verify"), 404).text
+    only = {"free": {"label": "Free", "uploads_per_month": 9, "storage_mb": 9}}
+    hidden = {"big": {"label": "Big", "uploads_per_month": 0, "storage_mb": 0, "offered": False}}
+    api = start(server={"public_url": "https://pics.example/a"}, plans={**only, **hidden})
+    page = Page(api.client.get("https://pics.example/a/").text)
+    assert page.links[2:5] == ["/a/", "/a/dashboard", "/a/api/quick-start"]
+    assert "/a/pricing" not in page.links
+
+
 @pytest.mark.parametrize("base", ["https://example.com/img", "https://example.com", "http://[::1]:8000/a/b"])
 def test_addresses_come_from_the_settings(start: ApiFactory, base: str) -> None:
     """With the prefix of the public address, and whatever the request says; a proxy may take the prefix off, or not."""
@@ -129,7 +175,8 @@ def test_addresses_come_from_the_settings(start: ApiFactory, base: str) -> None:
         shown = api.client.get(requested, headers=forged)
         page = check_page(shown)
         assert "evil" not in shown.text
-        assert {path.rpartition("/")[0] for path in path_links(shown.text)} == {f"{prefix}/static", prefix}
+        parents = {f"{prefix}/static", f"{prefix}/api", prefix}
+        assert {path.rpartition("/")[0] for path in path_links(shown.text)} == parents
         assert page.forms[0].action == f"{prefix}/verify"
     style = path_links(shown.text)[0]
     origin = base.removesuffix(prefix)
@@ -144,9 +191,13 @@ def test_only_the_host_of_the_pages_has_them(start: ApiFactory) -> None:
     key = ask(api)
     shown = api.client.get(pages + key.url)
     style, fields = path_links(shown.text)[0], {"t": key.token, "answer": "confirm"}
+    policy = policy_elsewhere(pages)
     for host in others:
-        check_page(api.client.get(host + key.url), 404)
-        check_page(api.client.post(f"{host}/verify", data=fields), 404)
+        refused = api.client.get(host + key.url)
+        # Only the pages' host has what its links and files lead to.
+        assert check_page(refused, 404, policy).links == ["#content", *(pages + path for path in NAVIGATION)]
+        assert {urlsplit(path).netloc for path in path_links(refused.text)} == {"img.example"}
+        check_page(api.client.post(f"{host}/verify", data=fields), 404, policy)
         check_refusal(api.client.get(host + style), 404, "not_found")
     assert api.client.get(pages + style).status_code == 200
     assert check_page(api.client.get(pages + key.url)).heading == "Is this API key yours?"
@@ -183,7 +234,7 @@ def test_every_page_is_whole_without_the_other_settings(start: ApiFactory) -> No
     """The least settings: nothing that is not set is mentioned."""
     api = start()
     page = check_page(api.client.get("/verify"), 404)
-    assert page.links == ["#content", "/"]
+    assert page.links == ["#content", *NAVIGATION]
     assert "Questions?" not in page.text
     assert page.title == f"Not found · {OWN_URL.removeprefix('http://')}"
 

@@ -31,6 +31,7 @@ def photo(api: Api, url: str, **query: Any) -> dict[str, Any]:
     assert answer.status_code == 200, answer.text
     assert answer.headers["content-type"] == "application/json"
     said: dict[str, Any] = answer.json()
+    assert answer.headers["cache-control"] == f"public, max-age={said['cache_age']}"
     made = open_image(api.fetch(said["url"]).content)
     assert (made.width, made.height) == (said["width"], said["height"])
     return said
@@ -44,6 +45,7 @@ def photo(api: Api, url: str, **query: Any) -> dict[str, Any]:
         (make_image("png", 300, 200, alpha=True), "png"),
         (make_image("heic", 300, 200), "jpeg"),
         (make_animation("webp", 60, 40, 3), "jpeg"),
+        (make_animation("gif", 60, 40, 3), "gif"),
         (make_svg(30, 20), "png"),
     ],
 )
@@ -52,19 +54,28 @@ def test_a_preview_is_a_picture_that_every_chat_shows(shared: Api, content: byte
     page = open_page(shared, media)
     assert page.meta("og:title") == page.meta("og:image:alt") == 'A "name" <b>'
     assert page.meta("og:url") == media["url"]
-    assert page.meta("twitter:card") == "summary_large_image"
     assert page.meta("og:image:type") == f"image/{kind}"
     got = shared.fetch(page.meta("og:image"))
     assert got.headers["content-type"] == f"image/{kind}"
     made = open_image(got.content)
-    assert (str(made.width), str(made.height)) == (page.meta("og:image:width"), page.meta("og:image:height"))
-    assert min(made.width, made.height) <= 1080
+    assert (str(made.width), str(made.get_page_height())) == (page.meta("og:image:width"), page.meta("og:image:height"))
+    assert min(made.width, made.get_page_height()) <= 1080
+
+
+@pytest.mark.parametrize(
+    ("size", "card"),
+    [((300, 157), "summary_large_image"), ((299, 400), "summary"), ((400, 156), "summary"), ((1, 1), "summary")],
+)
+def test_only_a_picture_that_is_large_enough_fills_a_card(shared: Api, size: tuple[int, int], card: str) -> None:
+    assert open_page(shared, put(shared, make_image("png", *size))).meta("twitter:card") == card
 
 
 def test_a_page_tells_where_its_oembed_is(shared: Api) -> None:
     media = put(shared, make_image("jpeg", 1500, 1200), name="Dawn")
-    link = open_page(shared, media).link("alternate")
-    said = shared.fetch(link).json()
+    page = open_page(shared, media)
+    said = shared.fetch(page.link("alternate", "application/json+oembed")).json()
+    same = ElementTree.fromstring(shared.fetch(page.link("alternate", "text/xml+oembed")).content)
+    assert {field.tag: field.text for field in same} == {key: str(value) for key, value in said.items()}
     assert said == {
         "version": "1.0",
         "type": "photo",
@@ -90,10 +101,33 @@ def test_a_picture_fits_where_it_is_to_be_shown(shared: Api) -> None:
     ):
         said = photo(shared, url, **limits)
         assert (said["width"], said["height"]) == size, limits
-    check_refusal(ask(shared, url, maxwidth=399), 404, "not_found")
     for wrong in ("0", "-1", "1.5", "x", "9" * 30, "５"):
         refused = check_refusal(ask(shared, url, maxheight=wrong), 422, "validation_error")
         assert list(refused["errors"]) == ["maxheight"]
+
+
+@pytest.mark.parametrize(
+    ("limits", "size"),
+    [
+        ({"maxwidth": 399}, (399, 319)),
+        ({"maxwidth": 399, "maxheight": 160}, (200, 160)),
+        ({"maxwidth": 1}, (1, 1)),
+        ({"maxheight": 1}, (1, 1)),
+    ],
+)
+def test_where_no_size_fits_the_smallest_is_to_be_shown_smaller(
+    shared: Api, limits: dict[str, int], size: tuple[int, int]
+) -> None:
+    media = put(shared, make_image("jpeg", 1500, 1200))
+    said = ask(shared, media["url"], **limits).json()
+    assert said["url"] == f"{media['src']}?size=s"
+    assert (said["width"], said["height"]) == size
+
+
+def test_what_moves_is_told_to_move_wherever_it_is_shown(shared: Api) -> None:
+    media = put(shared, make_animation("gif", 400, 350, 3))
+    said = ask(shared, media["url"], maxwidth=200).json()
+    assert (said["url"], said["width"], said["height"]) == (media["src"], 200, 175)
 
 
 def test_nobody_is_to_keep_it_for_longer_than_the_image(shared: Api) -> None:

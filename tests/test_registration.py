@@ -20,6 +20,10 @@ def test_a_team_without_new_keys(start: ApiFactory) -> None:
     for key in (headers, None):
         answer = api.client.post("/v1/keys", json={"email": "ops@example.com"}, headers={**(key or {}), "Host": "x"})
         body = check_refusal(answer, 403, "registration_closed")
+        # The same for a stranger and for the owner; it is not this server's owner who closed it.
+        assert body["message"] == (
+            "New API keys for this e-mail address are not made through the API. Its owner makes them in the dashboard."
+        )
         assert body["action"] == {
             "type": "redirect",
             "url": "https://pics.example.com/img/dashboard",
@@ -34,7 +38,9 @@ def test_a_team_without_new_keys(start: ApiFactory) -> None:
 def test_a_server_without_new_keys(start: ApiFactory) -> None:
     api = start(server={"registration_closed": True})
     answer = api.client.post("/v1/keys", json={"email": "new@example.com"})
-    assert check_refusal(answer, 403, "registration_closed")["action"]["url"] == "http://localhost:4647/dashboard"
+    body = check_refusal(answer, 403, "registration_closed")
+    assert body["action"]["url"] == "http://localhost:4647/dashboard"
+    assert body["message"] == "Registration is closed here. Ask the owner of this server for a key."
     headers = owner(api)  # the operator makes keys as before
     assert api.client.post("/v1/keys", json={}, headers=headers).status_code == 201  # and their teams further ones
 

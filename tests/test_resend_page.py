@@ -75,6 +75,6 @@ def test_without_a_mail_server_it_names_the_command(start: ApiFactory, contact: 
         page = check_page(shown)
         assert "imgpro-lite keys verify KEY_ID" in page.text
         assert contact in page.text
-        assert [link for link in page.links if "mailto" in link] == ["mailto:ops%40example.com"] * 2 * bool(contact)
+        assert [link for link in page.links if "mailto" in link] == ["mailto:ops@example.com"] * 2 * bool(contact)
         assert page.forms == []
         assert key.key_id not in page.text

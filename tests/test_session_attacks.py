@@ -99,20 +99,22 @@ def test_a_session_lacks_what_its_key_lacks(shared: Api) -> None:
     browser, key = signed_in(shared, "--read-only", email=new_email())
     assert browser.ask_api("GET", "/v1/usage").status_code == 200
     check_refusal(browser.ask_api("POST", "/v1/upload", files={"file": ("x.png", picture())}), 403, "forbidden")
-    csrf = browser.open("/dashboard/settings").csrf
+    csrf = browser.open("/dashboard").csrf
     with connect(shared.data_dir) as conn:
         conn.execute("UPDATE api_keys SET can_read = 0, can_write = 1 WHERE key_id = ?", (key["key_id"],))
     check_refusal(browser.ask_api("GET", "/v1/usage", csrf), 403, "forbidden")
 
 
 @pytest.mark.parametrize("headers", OTHER_SITES, ids=str)
-def test_requests_from_elsewhere_are_nobodys(owner: Owner, headers: dict[str, str | None]) -> None:
+def test_requests_from_elsewhere_are_refused(owner: Owner, headers: dict[str, str | None]) -> None:
     """The cookie is as if it were not there: no image is seen or changed, and nothing in the answer lets it in."""
     before = everything(owner.api)
     path = f"/v1/media/{owner.image['id']}"
-    expected = {"GET": 404, "PATCH": 401, "DELETE": 401}
+    expected = {"GET": 401, "PATCH": 401, "DELETE": 401}
     if headers == {"Host": "api.img.example"}:  # an unknown name has everything, as an IP address has
         expected = {"GET": 200}
+    if headers == {"X-CSRF-Token": None}:  # then it is nobody's, like any other without a key
+        expected["GET"] = 404
     for method, status in expected.items():
         answer = owner.browser.ask_api(method, path, owner.csrf, headers=headers)
         assert answer.status_code == status, answer.text
@@ -122,10 +124,29 @@ def test_requests_from_elsewhere_are_nobodys(owner: Owner, headers: dict[str, st
     assert everything(owner.api) == before
 
 
-def test_an_upload_from_elsewhere_is_anonymous(owner: Owner) -> None:
-    form = {"files": {"file": ("x.png", picture(2))}, "headers": {"Sec-Fetch-Site": "cross-site"}}
-    answer = owner.browser.ask_api("POST", "/v1/upload", owner.csrf, **form)
-    assert (answer.status_code, "upgrade" in answer.json()) == (201, True)
+@pytest.mark.parametrize("route", ["upload", "import", "keys"])
+@pytest.mark.parametrize(
+    ("headers", "advice"),
+    [
+        ({"Sec-Fetch-Site": None}, "Open the page over https:// or as http://localhost, or use an API key."),
+        ({"Sec-Fetch-Site": "same-site"}, "A request of another site"),
+        ({"Sec-Fetch-Site": "cross-site"}, "A request of another site"),
+        ({"Origin": "https://pics.example.net"}, "its operator has to set [server] public_url"),
+    ],
+)
+def test_what_our_pages_send_is_never_a_strangers(
+    owner: Owner, route: str, headers: dict[str, str | None], advice: str
+) -> None:
+    """Whoever is signed in would lose a picture to the anonymous team: it is refused, in words that help."""
+    before = everything(owner.api)
+    sent = {
+        "upload": {"files": {"file": ("x.png", picture(2))}, "data": {"public": "false"}},
+        "import": {"json": {"url": "http://127.0.0.1/x.png"}},
+        "keys": {"json": {"email": new_email()}},
+    }[route]
+    answer = owner.browser.ask_api("POST", f"/v1/{route}", owner.csrf, headers=headers, **sent)
+    assert advice in check_refusal(answer, 401, "unauthorized")["message"]
+    assert everything(owner.api) == before
 
 
 def test_a_preflight_allows_no_cookies(owner: Owner) -> None:

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from commands import authorization, make_key, run_keys
@@ -72,6 +73,28 @@ def test_the_cookie(shared: Api, start: ApiFactory) -> None:
         (cookie,) = Browser.at(api, base).get(SIGN_IN).headers.get_list("set-cookie")
         pattern = rf"{name}=[\w.-]+; HttpOnly; Max-Age=2592000; Path={path}; SameSite=lax{ending}"
         assert re.fullmatch(pattern, cookie), cookie
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        *("/dashboard/sign-out", "/dashboard/keys/revoke", "/dashboard/nothing", "/dashboard/sign-in"),
+        *("/dashboard/sign-in?next=/dashboard/sign-in", "/v1/usage", "/v1/media?limit=1", "/oembed?url=x", "/healthz"),
+        *("/nothing", "/static/x", "/dashboard/"),
+    ],
+)
+def test_only_to_pages_that_can_be_shown(shared: Api, key: dict[str, str], target: str) -> None:
+    page = Shown(Browser.at(shared).get(SIGN_IN, params={"next": target}))
+    assert page.form(SIGN_IN)["next"] == "/dashboard"
+
+
+@pytest.mark.parametrize(
+    "target", ["/", "/api", "/api/quick-start", "/pricing", "/a1b2c3d4e5f6g7", "/upgrade/pro?t=x.y-z"]
+)
+def test_to_any_page(shared: Api, key: dict[str, str], target: str) -> None:
+    browser = Browser.at(shared)
+    page = Shown(browser.get(SIGN_IN, params={"next": target}))
+    assert browser.submit(page, SIGN_IN, key=key["key"]).headers["location"] == target
 
 
 @pytest.mark.parametrize("path", ["/dashboard", "/dashboard/keys", "/dashboard?tags=a%2Cb&tag_mode=any"])
@@ -194,20 +217,64 @@ def test_what_is_no_address(shared: Api) -> None:
         assert "This is not an e-mail address." in page.text
 
 
+def sign_in_from(api: Api, address: str, **fields: str) -> Any:
+    """The answer to the form that signs in, from an address."""
+    browser = Browser.at(api, address=address)
+    return browser.submit(browser.open(SIGN_IN), SIGN_IN, **fields)
+
+
 def test_links_are_rationed(start: ApiFactory) -> None:
+    """From one place: 2 for an e-mail address and 3 in all, in an hour."""
     api = start(limits={"keys_per_email_per_hour": 2, "keys_per_ip_per_hour": 3})
 
     def ask(email: str, address: str) -> int:
-        browser = Browser.at(api, address=address)
-        return int(browser.submit(browser.open(SIGN_IN), SIGN_IN, email=email).status_code)
+        return int(sign_in_from(api, address, email=email).status_code)
 
-    assert [ask("a@example.com", f"192.0.2.{number}") for number in (1, 2, 3)] == [200, 200, 429]
+    assert [ask("a@example.com", "192.0.2.1") for _ in range(3)] == [200, 200, 429]
     assert [ask(f"{name}@example.com", "192.0.2.9") for name in "bcde"] == [200, 200, 200, 429]
     assert api.new_key("a@example.com")  # counted apart
-    by_key = Browser.at(api, address="192.0.2.9")
-    assert by_key.submit(by_key.open(SIGN_IN), SIGN_IN, key="x").status_code == 429
     api.clock.advance(seconds=3600)
-    assert ask("a@example.com", "192.0.2.9") == 200
+    assert ask("a@example.com", "192.0.2.1") == 200
+
+
+def test_wrong_keys_and_links_are_counted_apart(start: ApiFactory) -> None:
+    """Whoever mistypes a key can still have a link mailed, and the other way round."""
+    api = start(limits={"keys_per_ip_per_hour": 2})
+    for address, fields, others in (
+        ("192.0.2.1", {"key": "x"}, {"email": "a@example.com"}),
+        ("192.0.2.2", {"email": "b@example.com"}, {"key": make_key(api.data_dir)["key"]}),
+    ):
+        for _ in range(2):
+            assert sign_in_from(api, address, **fields).status_code in (200, 422)
+        assert sign_in_from(api, address, **fields).status_code == 429
+        assert sign_in_from(api, address, **others).status_code in (200, 303)
+
+
+def test_strangers_cannot_use_up_an_owners_links(start: ApiFactory) -> None:
+    """However many ask in somebody's name: the mailbox is spared, and one of its links always works."""
+    api = start(limits={"keys_per_email_per_hour": 5, "keys_per_ip_per_hour": 20})
+    owner, nobody = "a@example.com", "b@example.com"
+    make_key(api.data_dir, "--verified", email=owner)
+
+    def ask(email: str, number: int) -> Shown:
+        return Shown(sign_in_from(api, f"192.0.2.{number}", email=email))
+
+    api.clock.advance(seconds=900 - api.clock.now() % 900)  # when a quarter of an hour begins
+    api.clock.advance(seconds=60)
+    pages = {email: [ask(email, number) for number in range(1, 9)] for email in (owner, nobody)}
+    assert ["is mailed no more" in page.text for page in pages[owner]] == [False, False, *[True] * 6]
+    assert "in 14 minutes" in pages[owner][-1].text
+    # Whether there is such an account is not told by it.
+    for one, other in zip(pages[owner], pages[nobody], strict=True):
+        assert one.text.replace(owner, "") == other.text.replace(nobody, "")
+    links, none = mailed_links(api, owner), mailed_links(api, nobody)
+    assert (len(links), none) == (2, [])
+    api.clock.advance(seconds=14 * 60 - 1)  # up to the end of the quarter of an hour the links are good
+    browser = Browser.at(api)
+    assert browser.submit(browser.open(links[0]), LINK).status_code == 303
+    assert "is mailed no more" in ask(owner, 9).text
+    api.clock.advance(seconds=1)  # and from then on there are new ones
+    assert "is mailed no more" not in ask(owner, 9).text
 
 
 def test_a_mail_that_nobody_waits_for_any_more(start: ApiFactory) -> None:
@@ -221,6 +288,28 @@ def test_a_mail_that_nobody_waits_for_any_more(start: ApiFactory) -> None:
 
 
 # ── how long it lasts ──
+
+
+def test_signing_in_anew_ends_the_session_before(shared: Api) -> None:
+    """With a key or a link, as the same account or another: nobody would know any more how to sign out of it."""
+    email = new_email()
+    browser, key = signed_in(shared, email=email)
+    ask_for_link(shared, email)
+    (link,) = mailed_links(shared, email)
+    form = {"csrf": browser.open("/dashboard").csrf, "next": "/dashboard"}
+    for path, fields in (
+        (SIGN_IN, {"key": key["key"]}),
+        (LINK, {"t": link.partition("t=")[2]}),
+        (SIGN_IN, {"key": key["key"]}),
+    ):
+        before = Browser.at(shared)
+        before.client.cookies.set(COOKIE, browser.client.cookies[COOKIE], domain="localhost.local", path="/")
+        assert before.is_signed_in
+        form["csrf"] = browser.open("/dashboard").csrf
+        assert browser.client.post(path, data={**form, **fields}).status_code == 303
+        assert browser.is_signed_in
+        assert not before.is_signed_in
+    assert "Signed in by mail" not in browser.get("/dashboard/keys").text  # nor is the key of the link left over
 
 
 def test_a_session_ends_when_it_is_not_used(shared: Api) -> None:

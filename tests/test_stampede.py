@@ -16,6 +16,7 @@ from conftest import Api, ApiFactory, FakeClock
 from images import make_image
 from running import until
 from starlette.types import Message, Scope
+from views import being_made
 
 from imgpro_lite.single_flight import SingleFlight
 
@@ -166,7 +167,7 @@ def test_a_failure_that_is_being_sent_to_one_is_answered_to_another(api: Api, ca
         return errors
 
     assert api.client.portal is not None
-    assert api.client.portal.call(scene) == ["internal_error"] * 2
+    assert api.client.portal.call(scene) == ["transform_failed"] * 2
     assert "request failed" not in caplog.text
 
 
@@ -207,13 +208,20 @@ def test_a_picture_that_cannot_be_made_is_not_tried_again_for_ten_minutes(
     assert api.client.get(address).status_code == 200
 
 
-def test_a_missing_blob_is_an_error_in_json(api: Api) -> None:
+def test_a_missing_blob_is_a_clean_refusal_and_the_log_says_what_to_do(
+    api: Api, caplog: pytest.LogCaptureFixture
+) -> None:
     path = upload(api)
-    blob(api).unlink()
+    missing = blob(api)
+    missing.unlink()
     for address in (f"{path}.jpeg", f"{path}.webp"):
         answer = api.client.get(address)
-        assert (answer.status_code, answer.json()["error"]) == (500, "internal_error"), address
+        assert (answer.status_code, answer.json()["error"]) == (422, "transform_failed"), address
+        assert answer.headers["cache-control"] == "no-store"
         assert str(api.data_dir) not in answer.text
+        line = next(record.getMessage() for record in caplog.records if record.levelname == "ERROR")
+        assert all(words in line for words in (str(missing), "backup", "`imgpro-lite fsck`"))
+        caplog.clear()
     assert cache_files(api) == []
 
 
@@ -226,13 +234,11 @@ def begin(api: Api, threads: ThreadPoolExecutor, address: str) -> "Future[Any]":
 
 
 def test_a_killed_worker_costs_nobody_an_answer(api: Api) -> None:
-    path = upload(api, LARGE)
+    path = upload(api)
     (victim,) = worker_pids(api)
-    with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{path}.avif?size=l")
+    with being_made(api, f"{path}.webp?size=l") as asked:
         os.kill(victim, signal.SIGKILL)
-        answer = asked.result(WAIT_SECONDS)
-    assert answer.status_code == 200
+    assert asked.result(WAIT_SECONDS).status_code == 200
     assert victim not in worker_pids(api)
     assert len(cache_files(api)) == 1
     assert api.client.get(f"{path}.webp?size=s").status_code == 200

@@ -65,10 +65,15 @@ def test_one_file(server: Running, key: str, folder: Path) -> None:
     result = upload(server, folder / "b.jpg", "--key", key)
     assert result.exit_code == 0, result.output
     (image,) = images_of(server, key)
-    assert result.stdout.splitlines() == [image["src"]]
+    assert result.stdout.splitlines() == [image["url"]]
     assert "1 uploaded" in result.stderr
     assert (image["name"], image["width"], image["namespace"], image["tags"]) == ("b.jpg", 5, None, [])
     assert server.get(image["src"]).content == picture(1)
+
+
+def test_the_address_of_the_bytes(server: Running, key: str, folder: Path) -> None:
+    result = upload(server, folder / "b.jpg", "--key", key, "--src")
+    assert server.get(result.stdout.strip()).content == picture(1)
 
 
 def test_a_folder(server: Running, key: str, folder: Path) -> None:
@@ -77,7 +82,7 @@ def test_a_folder(server: Running, key: str, folder: Path) -> None:
     items = images_of(server, key)
     assert sorted(item["name"] for item in items) == ["a.png", "b.jpg", "c", "d.png"]
     assert all((item["namespace"], item["tags"]) == ("holidays", ["b", "a"]) for item in items)
-    assert sorted(result.stdout.splitlines()) == sorted(item["src"] for item in items)
+    assert sorted(result.stdout.splitlines()) == sorted(item["url"] for item in items)
     assert "4 uploaded" in result.stderr
 
 

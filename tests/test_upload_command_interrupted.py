@@ -81,6 +81,8 @@ def start_upload(directory: Path, *arguments: str | Path) -> "subprocess.Popen[s
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        # Programs that a script starts with `&` are deaf to it, and so is all that they start, these tests for example.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
 
 

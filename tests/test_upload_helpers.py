@@ -178,6 +178,36 @@ def test_what_the_server_would_refuse_is_refused_at_once(wrong: tuple[str, str])
         configure("curl", "--server", "http://127.0.0.1:1", *wrong)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        *("http://evil.example#@localhost:1", "http://localhost:1/#x", "http://localhost:1?x=", "http://localhost:1?"),
+        *("http://u:p@localhost:1", "http://u@localhost:1", "http://evil.example\\@localhost:1", "http://local host"),
+        *("http://", "file:///etc/passwd", "http://localhost:1/\n"),
+    ],
+)
+def test_an_address_that_could_be_read_as_another(address: str) -> None:
+    """The key would go to whoever the program takes it for, so it is not written down."""
+    for named in ({"IMGPRO_URL": address}, {}):
+        with pytest.raises(OperatorError, match="cannot be used as the address of a server") as refused:
+            configure("curl", "--key", "img_live_mine", *([] if named else ["--server", address]), **named)
+        assert "u:p" not in str(refused.value)  # a password may be in it
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "https://images.example.com/img/", "http://[::1]:4647"])
+def test_any_other_address(address: str) -> None:
+    assert f"{address.rstrip('/')}/v1/upload" in configure("curl", "--server", address).stdout
+
+
 def test_a_folder_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(OperatorError, match="cannot be written"):
         configure("curl", "--server", "http://127.0.0.1:1", "--output", str(tmp_path / "no" / "where"))
+
+
+def test_without_a_key_it_says_what_becomes_of_uploads(tmp_path: Path) -> None:
+    """Beside the configuration, so that a file that it is written to has nothing of it."""
+    given = ["sharex", "--server", "http://127.0.0.1:1"]
+    result = configure(*given)
+    assert "uploads are anonymous" in result.stderr
+    assert "anonymous" not in result.stdout
+    assert "anonymous" not in configure(*given, "--key", "img_live_mine").stderr

@@ -5,10 +5,14 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from commands import authorization
 from conftest import Api, ApiFactory
 from images import make_image
+from library import new_email
 from pages import OWN_URL, Page
 from shared import serve
+from signing_in import Shown, signed_in
+from wire import stored_blobs
 
 IMPORT = re.compile(rb'\bimport [^;]* from "\./([^"]+)"')
 
@@ -92,7 +96,18 @@ def test_its_scripts_are_there_with_all_that_they_import(shared: Api) -> None:
         assert "immutable" in answer.headers["cache-control"]
         seen.add(path.split("/")[-1].partition(".")[0])
         waiting += [f"/static/{name.decode()}" for name in IMPORT.findall(answer.content)]
-    assert seen == {"upload", "upload_row", "intake", "clipboard", "kept_key", "words"}
+    assert seen == {
+        "upload",
+        "upload_row",
+        "intake",
+        "clipboard",
+        "kept_key",
+        "words",
+        "allowance",
+        "finished",
+        "total",
+        "upload_key",
+    }
 
 
 @pytest.mark.parametrize("prefix", ["/img", "/a/b"])
@@ -141,7 +156,7 @@ def test_a_refusal_is_a_page(shared: Api, content: bytes, status: int, words: st
 def test_no_file_is_chosen(shared: Api) -> None:
     refused = shared.client.post("/", files={"file": ("", b"")})
     assert refused.status_code == 400
-    assert "No file in the request" in Page(refused.text).text
+    assert "No picture was chosen." in Page(refused.text).text
 
 
 def test_the_forms_uploads_count_as_any(start: ApiFactory) -> None:
@@ -168,3 +183,31 @@ def test_other_methods(shared: Api) -> None:
     assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, OPTIONS, POST")
     assert Page(answer.text).heading == "Not possible here"
     assert shared.client.head("/").content == b""
+
+
+def test_the_form_uploads_as_the_one_who_is_signed_in(shared: Api) -> None:
+    browser, key = signed_in(shared, email=new_email())
+    (form,) = [form for form in browser.open("/dashboard").forms if form.action == "/"]
+    assert form.hidden == Shown(browser.get("/")).form("/")
+    files = {"file": ("mine.png", make_image("png", 9, 9))}
+    answer = browser.client.post("/", data=form.hidden, files=files, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 303, answer.text
+    (item,) = shared.client.get("/v1/media", headers=authorization(key)).json()["items"]
+    media = shared.client.get(f"/v1/media/{item['id']}").json()
+    assert (answer.headers["location"], media["name"]) == (f"/{item['id']}", "mine.png")
+    assert "csrf" not in media
+    assert "expires_at" not in media
+
+
+def test_the_form_of_a_session_is_its_own(shared: Api) -> None:
+    """Without the token of the page nothing is stored, in nobody's name; neither with that of another session."""
+    browser, key = signed_in(shared, email=new_email())
+    other, _ = signed_in(shared, email=new_email())
+    files = {"file": ("mine.png", make_image("png", 9, 9))}
+    stored = stored_blobs(shared)
+    for sent in ({}, {"csrf": ""}, {"csrf": other.open("/dashboard").csrf}):
+        answer = browser.client.post("/", data=sent, files=files, headers={"Sec-Fetch-Site": "same-origin"})
+        assert answer.status_code == 403
+        assert "load the page again" in Page(answer.text).text
+    assert stored_blobs(shared) == stored
+    assert shared.client.get("/v1/usage", headers=authorization(key)).json()["uploads_used"] == 0

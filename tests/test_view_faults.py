@@ -15,7 +15,7 @@ from images import make_image, open_image
 from library import connect, owner, run_media, sweep_now
 from running import WAIT_SECONDS, Running, servers
 from views import (
-    begin,
+    being_made,
     files_below,
     get_picture,
     id_of,
@@ -147,13 +147,10 @@ def test_an_image_that_goes_meanwhile_is_not_found(
 ) -> None:
     api = start(storage={"grace_days": 0})
     key = owner(api)
-    stem = put(api, make_image("jpeg", 4500, 3000), key, ttl="3600")
-    wait_until_prepared(api)
-    with ThreadPoolExecutor(1) as threads:
-        asked = begin(api, threads, f"{stem}.avif")
+    stem = put(api, LARGE, key, ttl="3600")
+    with being_made(api, f"{stem}.webp") as asked:
         go(api, key, id_of(stem))
-        answer = asked.result(WAIT_SECONDS)
-    check_refusal(answer, 404, "not_found")
+    check_refusal(asked.result(WAIT_SECONDS), 404, "not_found")
     if go in PURGING:
         for folder in ("blobs", "cache", "intermediates", "tmp"):
             assert files_below(api.data_dir / folder) == []
@@ -169,13 +166,12 @@ def test_an_image_that_goes_before_its_turn_comes_is_not_found(
     api = start(storage={"grace_days": 0})
     key = owner(api)
     stem = put(api, SMALL, key)
-    busy = put(api, make_image("jpeg", 4500, 3000))
-    with ThreadPoolExecutor(2) as threads:
-        slow = begin(api, threads, f"{busy}.avif")
-        asked = threads.submit(api.client.get, f"{stem}.webp?size=s")
-        until(lambda: runtime_of(api).pool._line.expected_wait_seconds(Priority.VIEW) > 0)
-        go(api, key, id_of(stem))
-        assert not slow.done(), "the other picture was made too fast for this test"
+    busy = put(api, LARGE)
+    with ThreadPoolExecutor(1) as threads:
+        with being_made(api, f"{busy}.webp") as slow:
+            asked = threads.submit(api.client.get, f"{stem}.webp?size=s")
+            until(lambda: runtime_of(api).pool._line.expected_wait_seconds(Priority.VIEW) > 0)
+            go(api, key, id_of(stem))
         check_refusal(asked.result(WAIT_SECONDS), 404, "not_found")
         assert slow.result(WAIT_SECONDS).status_code == 200
     assert len(variants(api)) == 1

@@ -10,7 +10,7 @@ import pytest
 from conftest import Api, ApiFactory
 from images import make_image
 from library import picture, somebody
-from pages import OWN_URL, check_page
+from pages import OWN_URL, check_page, policy_elsewhere
 from shared import serve
 from viewing import POLICY, ImagePage, check_format, open_page, put
 
@@ -147,6 +147,20 @@ def test_what_is_copied_is_harmless_where_it_is_pasted(shared: Api, text: str) -
     assert set(unescaped).isdisjoint("`*_[]<>&\\")
 
 
+def test_lines_of_what_was_typed_stay_lines(shared: Api) -> None:
+    page = open_page(shared, put(shared, picture(), metadata=json.dumps({"poem": "one\ntwo"})))
+    assert '<dd class="typed"><bdi>one\ntwo</bdi></dd>' in page.html
+
+
+# ── what is read from top to bottom ──
+
+
+@pytest.mark.parametrize(("size", "is_cut"), [((300, 1200), True), ((300, 900), False), ((600, 1200), False)])
+def test_a_long_picture_is_a_click_away(shared: Api, size: tuple[int, int], is_cut: bool) -> None:
+    page = open_page(shared, put(shared, make_image("png", *size)))
+    assert ("#whole" in page.links) is ('id="whole"' in page.html) is is_cut
+
+
 # ── the choice of size and format, without scripts ──
 
 
@@ -266,7 +280,8 @@ def test_with_hosts_of_their_own(start: ApiFactory) -> None:
     assert all(one.address.startswith("https://src.example/cdn/") for one in page.shown())
     assert page.meta("og:image").startswith("https://src.example/cdn/")
     assert api.client.get(page.shown()[0].address).status_code == 200
-    check_page(api.client.get(media["url"].replace("img.example", "src.example")), 404)
+    elsewhere = api.client.get(media["url"].replace("img.example", "src.example"))
+    check_page(elsewhere, 404, policy_elsewhere("https://img.example"))
 
 
 def test_with_a_path_prefix(start: ApiFactory) -> None:
@@ -281,4 +296,4 @@ def test_with_a_path_prefix(start: ApiFactory) -> None:
     assert page.forms[0].action.startswith(f"{prefix}/{media['id']}#")
     assert all(base in text for text in page.copied().values())
     assert page.link("canonical") == media["url"] == f"{base}/{media['id']}"
-    assert html.unescape(page.link("alternate")).startswith(f"{base}/oembed?url=")
+    assert html.unescape(page.link("alternate", "application/json+oembed")).startswith(f"{base}/oembed?url=")

@@ -36,11 +36,6 @@ WATCH = """
   addEventListener("error", (event) => event.message && wrongs.push(event.message));
   addEventListener("unhandledrejection", (event) => wrongs.push(String(event.reason)));
 """
-REFUSALS = "Failed to load resource: the server responded with a status of "  # Chromium says so of every answer
-
-
-SIZES = """[...document.querySelectorAll(".upload :is(button, .second, .button, select, summary, input[type=text])")]
-  .filter((one) => one.checkVisibility()).map((one) => one.getBoundingClientRect().height)"""
 
 
 class Origin(BaseHTTPRequestHandler):
@@ -65,10 +60,11 @@ class Uploader:
     folder: Path
     url: str = ""
 
-    def open(self, server: Running) -> None:
-        """Go to the page, and be sure that it listens."""
-        self.url = server.url
-        self.browser.goto(f"{server.url}/")
+    def open(self, server: Running, url: str = "") -> None:
+        """Go to the page, under the address of the server or another of its, and be sure that it listens."""
+        self.url = url or server.url
+        self.browser.run("try { sessionStorage.removeItem('imgpro-uploads') } catch {}")  # about:blank has none
+        self.browser.goto(f"{self.url}/")
         until(lambda: self.browser.run("document.getElementById('upload-files').multiple"))
 
     def put(self, name: str, content: bytes) -> str:
@@ -128,25 +124,10 @@ class Uploader:
         read = {"expression": "navigator.clipboard.readText()", "awaitPromise": True, "returnByValue": True}
         return self.browser.call("Runtime.evaluate", **read)["result"].get("value")
 
-    def heights_px(self) -> list[float]:
-        """Of everything that is pressed or filled in."""
-        found: list[float] = self.browser.run(SIZES)
-        return found
-
-    def names(self) -> list[tuple[str, str]]:
-        """Role and name of everything that a screen reader should be able to name."""
-        nodes = self.browser.call("Accessibility.getFullAXTree")["nodes"]
-        roles = {"button", "textbox", "checkbox", "radio", "combobox", "link", "progressbar", "list", "region"}
-        told = [node for node in nodes if not node["ignored"] and node["role"]["value"] in roles]
-        return [(node["role"]["value"], node["name"]["value"].strip()) for node in told]
-
     def check_quiet(self) -> None:
         """Nothing was wrong with the page, and nobody else was asked for anything."""
         assert self.browser.run("window.wrongs") == []
-        complaints = [text for text in self.browser.complaints() if not text.startswith(REFUSALS)]
-        assert complaints == [], complaints
-        own = (f"{self.url}/", f"blob:{self.url}/")
-        assert [url for _, url, _ in self.browser.requests() if not url.startswith(own)] == []
+        assert self.browser.faults(self.url, refused=True) == []
 
     @contextlib.contextmanager
     def refusing(self, refusal: ImgProError) -> Iterator[None]:

@@ -101,8 +101,9 @@ class ImagePage(Page):
         (found,) = [one for one in self.attributes("meta") if name in (one.get("property"), one.get("name"))]
         return str(found["content"])
 
-    def link(self, rel: str) -> str:
-        (found,) = [one for one in self.attributes("link") if one["rel"] == rel]
+    def link(self, rel: str, media_type: str = "") -> str:
+        links = [one for one in self.attributes("link") if one["rel"] == rel]
+        (found,) = [one for one in links if not media_type or one.get("type") == media_type]
         return str(found["href"])
 
 

@@ -1,8 +1,11 @@
 """Views of images in tests: what is kept from uploads and of views, and what an answer can have been made from."""
 
 import hashlib
-from collections.abc import Callable
+import os
+import signal
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -83,9 +86,20 @@ def get_picture(api: Api, address: str) -> pyvips.Image:
     return open_image(answer.content)
 
 
-def begin(api: Api, threads: ThreadPoolExecutor, address: str) -> "Future[Any]":
-    """Ask for a picture, and return when a worker makes it."""
-    asked = threads.submit(api.client.get, address)
-    until(lambda: variants(api, "*.tmp") or asked.done())
-    assert not asked.done(), "the picture was made too fast for this test"
-    return asked
+@contextmanager
+def being_made(api: Api, address: str) -> Iterator["Future[Any]"]:
+    """Ask for a picture; its worker stands still in the midst of it until the block ends, and then goes on."""
+    wait_until_prepared(api)
+    workers = runtime_of(api).pool.pids
+    with ThreadPoolExecutor(1) as threads:
+        for worker in workers:
+            os.kill(worker, signal.SIGSTOP)
+        try:
+            asked = threads.submit(api.client.get, address)
+            until(lambda: variants(api, "*.tmp") or asked.done())
+            assert not asked.done()
+            yield asked
+        finally:
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(worker, signal.SIGCONT)

@@ -125,6 +125,7 @@ def check_error_shape(answer: Any, code: str | None = None) -> dict[str, Any]:
     """The body of any error: the fields that the contract promises, and nothing for a cache."""
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["x-content-type-options"] == "nosniff"
     assert answer.headers["x-request-id"]
     body: dict[str, Any] = answer.json()
     assert code in (None, body["error"])

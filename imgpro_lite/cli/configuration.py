@@ -11,6 +11,11 @@ from imgpro_lite.services.upload_helpers import UploadTarget, upload_helpers
 
 # The file holds a key, so it is its owner's alone.
 FILE_MODE, SCRIPT_MODE = 0o600, 0o700
+# The configuration is also made for servers that are elsewhere, so what their operators have set is not known here.
+_NO_KEY = (
+    "There is no key in it, so uploads are anonymous: nobody can change or delete them, the server deletes them after "
+    "a time (30 days where its operator has not set another), and it may refuse them. With --key they are yours."
+)
 
 
 @click.command()
@@ -25,7 +30,7 @@ def config(
 ) -> None:
     """Print configuration with which another program uploads here: sharex, flameshot, picgo or curl.
 
-    It has the API key in it: keep it to yourself.
+    It has the API key in it: keep it to yourself. Without a key uploads are anonymous, and deleted after a time.
     """
     helper = upload_helpers()[program]
     target = UploadTarget(find_server(server), find_key(key, server), _fields(namespace, tags))
@@ -35,6 +40,8 @@ def config(
     else:
         _write(output, text, SCRIPT_MODE if helper.is_script else FILE_MODE)
     click.echo(f"{helper.label}: {helper.purpose}", err=True)
+    if target.key is None:
+        click.echo(_NO_KEY, err=True)
 
 
 def _fields(namespace: str | None, tags: str | None) -> dict[str, str]:

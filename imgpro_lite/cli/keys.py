@@ -75,7 +75,8 @@ def create(
     click.echo(f"Library: {data_dir}" + (" (new; give --data-dir if you meant another)" if is_new else ""))
     retention = accounts.retention_days(settings, new.team)
     if retention is not None:
-        click.echo(f"Images:  kept {retention} days, until you run: imgpro-lite keys verify {new.key.key_id}")
+        days = "1 day" if retention == 1 else f"{retention} days"
+        click.echo(f"Images:  kept {days}, until you run: imgpro-lite keys verify {new.key.key_id}")
     click.echo("This is the only time that the key is shown.")
 
 

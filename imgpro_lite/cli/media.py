@@ -94,8 +94,8 @@ def delete(config_path: Path | None, data_dir: Path | None, media_ids: tuple[str
             for media_id in dict.fromkeys(media_ids):
                 moderation.delete_image(tx, media_id)
         wait_until_noticed(settings)
-        days = settings.storage.grace_days
-        click.echo(f"Deleted {len(media_ids)}. For {days} days `imgpro-lite media restore` brings them back.")
+        days = "1 day" if settings.storage.grace_days == 1 else f"{settings.storage.grace_days} days"
+        click.echo(f"Deleted {len(media_ids)}. For {days} `imgpro-lite media restore` brings them back.")
         return
     with transaction(settings) as tx:
         for media_id in dict.fromkeys(media_ids):

@@ -126,6 +126,11 @@ def _sources(configuration: Configuration) -> str:
     return f"{' and '.join([*environment, 'defaults'])} (no imgpro.toml)"
 
 
+def _key_header(settings: Settings) -> str:
+    """What a first request needs where uploads without a key are off."""
+    return "" if settings.anonymous.enabled else ' -H "Authorization: Bearer YOUR_API_KEY"'
+
+
 def _greeting(settings: Settings, sources: str) -> str:
     """What the operator sees when the server listens: where, and a first request to copy."""
     where = settings.public_url
@@ -135,7 +140,7 @@ def _greeting(settings: Settings, sources: str) -> str:
         f"  configuration from {sources}",
         "",
         "Upload a first image:",
-        f"  curl -F file=@photo.jpg {settings.api_url}/v1/upload",
+        f"  curl{_key_header(settings)} -F file=@photo.jpg {settings.api_url}/v1/upload",
     ]
     if not is_loopback(settings.server.host) and not settings.server.public_url:
         lines += [

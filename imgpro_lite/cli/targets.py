@@ -28,7 +28,9 @@ def find_server(named: str | None) -> str:
     """The address to talk to, without a slash at its end. Raises OperatorError, ConfigError."""
     address = named or os.environ.get("IMGPRO_URL") or load(None, {}).settings.api_url
     if not is_server_address(address):
+        # Without repeating it: there may be a password in it.
         raise OperatorError(
-            f"{address!r} is no address of a server. It begins with http:// or https://, like https://images.example.com"
+            "What is given cannot be used as the address of a server: such a one begins with http:// or https://, and "
+            "has no user name, query or fragment, like https://images.example.com"
         )
     return address.rstrip("/")

@@ -3,6 +3,7 @@
 import json
 import sys
 from collections import Counter
+from functools import partial
 from pathlib import Path
 
 import rich_click as click
@@ -26,6 +27,7 @@ EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
 @click.option("--server", help="Address of the server. Default: IMGPRO_URL, else the local server.")
 @click.option("--key", help="API key. Default: IMGPRO_KEY, else the upload is anonymous.")
 @click.option("--parallel", type=click.IntRange(1, 32), default=4, show_default=True, help="Uploads at the same time.")
+@click.option("--src", is_flag=True, help="Print the address of each picture's bytes, not of its page.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object for each file, a line each.")
 def upload(
     paths: tuple[Path, ...],
@@ -35,9 +37,10 @@ def upload(
     server: str | None,
     key: str | None,
     parallel: int,
+    src: bool,
     as_json: bool,
 ) -> None:
-    """Upload files and folders, and print the address of each picture.
+    """Upload files and folders, and print the address of each picture's page.
 
     With a key, running the same command again after an interruption uploads only what is missing. What is there already
     stays as it is: a namespace or tags are given to new images only.
@@ -45,8 +48,9 @@ def upload(
     fields = {name: value for name, value in {"namespace": namespace, "tags": tags}.items() if value}
     target = Target(find_server(server), find_key(key, server), fields)
     files, refused = find_files(list(paths), recursive=recursive)
+    show = partial(_print, shown="src" if src else "url", as_json=as_json)
     for result in refused:
-        _print(result, as_json)
+        show(result)
     if not files and not refused:
         raise OperatorError("There is no image in these folders.")
     console = Console(stderr=True, highlight=False, markup=False)
@@ -60,7 +64,7 @@ def upload(
             for result in uploader.run(files):
                 results.append(result)
                 progress.advance(task)
-                _print(result, as_json)
+                show(result)
         except KeyboardInterrupt:
             interrupted = True
     console.print(_summary(refused + results, not_tried=len(files) - len(results)))
@@ -70,14 +74,15 @@ def upload(
         sys.exit(EXIT_SOME_FAILED)
 
 
-def _print(result: Result, as_json: bool) -> None:
+def _print(result: Result, *, shown: str, as_json: bool) -> None:
+    """Tell what became of a file; of one that is there, the address that `shown` names."""
     if as_json:
-        shown = {"path": escape(str(result.path)), "outcome": str(result.outcome), "error": result.error or None}
-        click.echo(json.dumps({**shown, "media": result.media or None}, ensure_ascii=False))
+        about = {"path": escape(str(result.path)), "outcome": str(result.outcome), "error": result.error or None}
+        click.echo(json.dumps({**about, "media": result.media or None}, ensure_ascii=False))
     elif result.outcome is Outcome.FAILED:
         click.echo(f"{escape(str(result.path))}: {result.error}" + (f" {result.link}" if result.link else ""), err=True)
     else:
-        click.echo(result.media.get("src", ""))
+        click.echo(result.media.get(shown, ""))
 
 
 def _summary(results: list[Result], not_tried: int) -> str:

@@ -56,8 +56,14 @@ class Target:
     fields: dict[str, str]
 
 
+_NOT_IN_ADDRESSES = frozenset("?#@\\ ")
+
+
 def is_server_address(text: str) -> bool:
-    """Whether this is an http(s) address with a host."""
+    """Whether this is an http(s) address with a host, that a path can be put behind: without user name, query and
+    fragment. Programs differ in whom they take `http://one#@other` for, and the key would go there."""
+    if _NOT_IN_ADDRESSES & set(text):
+        return False
     try:
         url = httpx2.URL(text)
     except httpx2.InvalidURL:

@@ -24,6 +24,7 @@ def refusal(
         "content-type": "application/json",
         "content-length": str(len(body)),
         "cache-control": "no-store",
+        "x-content-type-options": "nosniff",
         "x-request-id": request_id,
         **CORS_HEADERS,
         **error.headers,

@@ -40,9 +40,10 @@ def check_pixels(limits: Limits, format_: Format, width: int, height: int, mb_pe
     limit = largest_megapixels(limits, mb_per_megapixel)
     megapixels = width * height / 1e6
     if megapixels > limit:
+        most = "1 megapixel" if limit == 1 else f"{limit} megapixels"
         raise Refused(
             f"The picture has {megapixels:,.1f} megapixels ({width} x {height}); "
-            f"{format_.upper()} pictures of at most {limit} megapixels are accepted."
+            f"{format_.upper()} pictures of at most {most} are accepted."
         )
 
 

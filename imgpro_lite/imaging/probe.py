@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 import pyvips
 
 from imgpro_lite.formats import Format
-from imgpro_lite.imaging import budget, svg
+from imgpro_lite.imaging import budget
 from imgpro_lite.imaging.completeness import check_complete
 from imgpro_lite.imaging.intermediates import Intermediates
 from imgpro_lite.imaging.jobs import Limits, Probed, Refused
@@ -40,6 +40,8 @@ def probe(
 
 def _open_svg(source: int, limits: Limits) -> Picture:
     """The size of an SVG, which nothing is drawn for: a refusal leaves the worker fit for more."""
+    from imgpro_lite.imaging import svg
+
     try:
         picture = open_picture(source, Format.SVG, limits)
     except pyvips.Error as error:
@@ -51,6 +53,8 @@ def _open_svg(source: int, limits: Limits) -> Picture:
 
 def _sanitise(source: int, sanitized: int) -> int:
     """Check, sanitise and write; what is looked at from then on is the document that will be stored."""
+    from imgpro_lite.imaging import svg  # here: few pictures are drawings, and it takes 20 ms
+
     svg.check(source)
     with os.fdopen(os.dup(sanitized), "wb") as file:
         file.write(svg.sanitise(source))

@@ -16,7 +16,6 @@ from dataclasses import asdict
 from itertools import chain, repeat
 from typing import IO, Any
 
-from imgpro_lite.errors import StorageFull
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
 from imgpro_lite.imaging.jobs import Damaged, Limits, Refused, Transform
@@ -64,6 +63,8 @@ def _answer(job: Message, files: socket.socket | None, limits: Limits) -> Iterat
 
 def _faults_of_the_system(words: str) -> Message:
     """What an error is when it is not the picture's: libvips has no number for it, only the system's words."""
+    from imgpro_lite.errors import StorageFull  # here: it brings every error and record along, and few jobs fail
+
     return {
         "is_full": any(os.strerror(number) in words for number in StorageFull.ERRNOS),
         "has_no_threads": os.strerror(errno.EAGAIN) in words or "can't start new thread" in words,
@@ -71,15 +72,14 @@ def _faults_of_the_system(words: str) -> Message:
 
 
 def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Message]:
-    """Do one job. The image code is imported here, after the sandbox is shut."""
-    from imgpro_lite.imaging.inspection import inspect, list_libraries
-    from imgpro_lite.imaging.probe import probe
-    from imgpro_lite.imaging.transform import transform
-
+    """Do one job. Its code is imported here, after the sandbox is shut, and only that: a worker that draws no SVG and
+    is not asked for its libraries is ready for its first job some 30 ms sooner."""
     match job["do"]:
         case "ping":
             yield {"done": {}}
         case "probe":
+            from imgpro_lite.imaging.probe import probe
+
             source, *targets = descriptors
             probed, intermediates = probe(Format(job["format"]), limits, source, targets, job["intermediates_px"])
             yield {"done": asdict(probed), "more": True}
@@ -87,12 +87,18 @@ def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Messa
                 yield {"made": edge_px, "more": True}
             yield {}
         case "transform":
+            from imgpro_lite.imaging.transform import transform
+
             fields = job["transform"]
             fields |= {"source": Format(fields["source"]), "target": Format(fields["target"])}
             yield {"done": asdict(transform(Transform(**fields), limits, *descriptors))}
         case "inspect":
+            from imgpro_lite.imaging.inspection import inspect
+
             yield {"done": asdict(inspect(Format(job["format"]), limits, *descriptors))}
         case "libraries":
+            from imgpro_lite.imaging.inspection import list_libraries
+
             yield {"done": {"libraries": [asdict(library) for library in list_libraries()]}}
         case unknown:
             raise ValueError(f"unknown job {unknown!r}")

@@ -4,6 +4,7 @@ Nothing in them is chosen by a stranger but an e-mail address and the IP address
 example, could be a sentence with a link, and we would be mailing it to somebody who never asked for anything.
 """
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -42,14 +43,6 @@ class Composer:
 
     def __init__(self, public_url: str, contact: str) -> None:
         self._common = {"site": public_url.partition("://")[2], "site_url": public_url, "contact": contact}
-        self._templates = Environment(
-            loader=PackageLoader("imgpro_lite.mail"),
-            autoescape=select_autoescape(["html"]),
-            undefined=StrictUndefined,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters["utc"] = _utc
 
     def verification(self, keys: Sequence[KeyNotice], team_images: int | None, retention_days: int) -> Letter:
         """Links to confirm keys or to revoke them. `team_images` is None where the address has no team yet."""
@@ -86,8 +79,23 @@ class Composer:
 
     def _write(self, name: str, subject: str, **values: Any) -> Letter:
         values |= self._common | {"subject": subject}
-        text, html = (self._templates.get_template(f"{name}.{kind}").render(values) for kind in ("txt", "html"))
+        text, html = (_templates().get_template(f"{name}.{kind}").render(values) for kind in ("txt", "html"))
         return Letter(subject, text, html)
+
+
+@functools.cache
+def _templates() -> Environment:
+    """The templates. They are read and compiled once: they are part of the program."""
+    environment = Environment(
+        loader=PackageLoader("imgpro_lite.mail"),
+        autoescape=select_autoescape(["html"]),
+        undefined=StrictUndefined,
+        auto_reload=False,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["utc"] = _utc
+    return environment
 
 
 def _utc(at: int) -> str:

@@ -83,7 +83,8 @@ def charge_key_attempt(rt: Runtime, caller: Caller) -> None:
 
 
 async def create_key(rt: Runtime, caller: Caller, fields: KeyFields) -> NewKey:
-    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7).
+    """A new key: in a space of its own, or, for a caller with a key, in the caller's team (decisions 6 and 7). It may
+    do what its maker may, and no more; one that is the first of its team may do everything.
 
     Raises RateLimited, RegistrationClosed, ValidationFailed, KeyLimitReached.
     """
@@ -117,10 +118,14 @@ def _insert_key(tx: Tx, rt: Runtime, caller: Caller, email: str, name: str) -> N
     own = None if caller.anonymous else get_current_team(tx, caller)
     team = own or account_rows.find_verified_team(tx.conn, email)
     if team is not None and team.registration_closed:
-        raise registration_closed(rt)
+        raise registration_closed(
+            rt,
+            "New API keys for this e-mail address are not made through the API. Its owner makes them in the dashboard.",
+        )
     if own is None or not own.verified:
         refuse_too_many_unverified(tx, rt, caller, email)
-    new = insert_new_key(tx, own or _new_space(tx, email), name, ALL_ABILITIES, created_from=caller.address)
+    abilities = caller.key.abilities if caller.key else ALL_ABILITIES
+    new = insert_new_key(tx, own or _new_space(tx, email), name, abilities, created_from=caller.address)
     if not new.team.verified:
         mail.queue_verification(tx, email, [new.key.key_id])
     return new
@@ -169,20 +174,16 @@ def refuse_too_many_unverified(tx: Tx, rt: Runtime, caller: Caller, email: str) 
 def key_limit_reached(conn: sqlite3.Connection, rt: Runtime, caller: Caller, email: str) -> KeyLimitReached:
     """The refusal of one more unverified key for an address."""
     pending = account_rows.list_pending_keys(conn, email)
-    limit = rt.settings.limits.unverified_keys_per_email
-    return KeyLimitReached(
-        f"This e-mail address has {limit} unverified API keys, and no more are possible. "
-        "Verify the address to create more.",
-        action=verify_action(rt, email, caller.key or (pending[0] if pending else None)),
-    )
+    action = verify_action(rt, email, caller.key or (pending[0] if pending else None))
+    return KeyLimitReached(rt.settings.limits.unverified_keys_per_email, action)
 
 
-def registration_closed(rt: Runtime) -> RegistrationClosed:
+def registration_closed(
+    rt: Runtime, message: str = "Registration is closed here. Ask the owner of this server for a key."
+) -> RegistrationClosed:
     """The refusal of a new key where none are given out."""
-    return RegistrationClosed(
-        "Registration is closed here. Ask the owner of this server for a key.",
-        action=Action("redirect", url=f"{rt.public_url}/dashboard", label="Go to Dashboard"),
-    )
+    action = Action("redirect", url=f"{rt.public_url}/dashboard", label="Go to Dashboard")
+    return RegistrationClosed(message, action=action)
 
 
 def retention_days(settings: Settings, team: Team) -> int | None:

@@ -105,7 +105,7 @@ def _changed_tags(stored: tuple[str, ...], given: tuple[str, ...], mode: TagMode
         case TagMode.REPLACE:
             tags = given
     if len(tags) > MAX_TAGS:
-        raise ValidationFailed({"tags": [f"at most {MAX_TAGS} tags are possible, an image would have {len(tags)}"]})
+        raise ValidationFailed({"tags": [f"must be at most {MAX_TAGS}, and an image would have {len(tags)}"]})
     return tags
 
 

@@ -13,6 +13,9 @@ from imgpro_lite.runtime import Runtime
 from imgpro_lite.store import account_rows
 from imgpro_lite.store.sqlite_file import Tx
 
+UNVERIFIED_STORAGE_FULL = (
+    "Storage limit reached for unverified API keys on this server. Verify your e-mail address to go on."
+)
 MIN_IMAGE_BYTES = 1  # before an upload's size is known: a quota with less than this left is exhausted
 
 
@@ -70,7 +73,12 @@ def _standing(rt: Runtime, caller: Caller, window: Callable[[RateLimit, str, int
 def refuse_import(rt: Runtime, caller: Caller) -> None:
     """Raise Unauthorized where imports without a key are off."""
     if caller.anonymous and not rt.settings.anonymous.import_:
-        raise Unauthorized("Imports without an API key are switched off here. Create a key with POST /v1/keys.")
+        raise Unauthorized(f"Imports without an API key are switched off here. {_how_to_get_a_key(rt)}")
+
+
+def _how_to_get_a_key(rt: Runtime) -> str:
+    closed = rt.settings.server.registration_closed
+    return "Ask the owner of this server for a key." if closed else "Create a key with POST /v1/keys."
 
 
 async def refuse_exhausted(rt: Runtime, caller: Caller, standing: Standing) -> None:
@@ -79,7 +87,7 @@ async def refuse_exhausted(rt: Runtime, caller: Caller, standing: Standing) -> N
     Raises Unauthorized where anonymous uploads are off, RateLimited, QuotaExceeded, StorageFull.
     """
     if caller.anonymous and not rt.settings.anonymous.enabled:
-        raise Unauthorized("Uploads without an API key are switched off here. Create a key with POST /v1/keys.")
+        raise Unauthorized(f"Uploads without an API key are switched off here. {_how_to_get_a_key(rt)}")
     windows = [window for window in (standing.hourly, standing.daily) if window is not None]
     refuse_exceeded(windows, rt.clock.now(), "uploads from your address")
     rt.blobs.check_free_space()
@@ -119,7 +127,7 @@ def _refuse_over_quota(rt: Runtime, team: Team, key: ApiKey | None, unverified_b
         and unverified_bytes + size_bytes > rt.allowances.unverified_storage_bytes
     ):
         raise _quota_exceeded(
-            "Storage limit reached for unverified API keys on this server. Verify your e-mail address to go on.",
+            UNVERIFIED_STORAGE_FULL,
             usage,
             verify_action(rt, team.email or "", key),
         )
@@ -157,9 +165,7 @@ def _upgrade(rt: Runtime, team: Team, target: Plan | None) -> Action | None:
     if target is None:
         return None
     token = rt.links.sign(links.UPGRADE, {"team": team.hash, "plan": target.name})
-    uploads = "unlimited" if target.uploads_limit is None else f"{target.uploads_limit:,}"
-    label = f"Upgrade to {target.label} (${target.price_usd_per_month}/mo) for {uploads} uploads"
-    return Action("upgrade", url=f"{rt.public_url}/upgrade/{target.name}?t={token}", label=label)
+    return Action("upgrade", url=f"{rt.public_url}/upgrade/{target.name}?t={token}", label=target.upgrade_label)
 
 
 def verify_action(rt: Runtime, email: str, key: ApiKey | None) -> Action:

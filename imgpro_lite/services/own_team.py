@@ -17,7 +17,8 @@ from imgpro_lite.services.accounts import (
     keys_per_email,
     refuse_too_many_unverified,
 )
-from imgpro_lite.store import account_rows, team_rows
+from imgpro_lite.services.sessions import LIFETIME_SECONDS
+from imgpro_lite.store import account_rows, team_rows, token_rows
 from imgpro_lite.store.sqlite_file import Tx
 
 
@@ -26,12 +27,30 @@ async def list_keys(rt: Runtime, caller: Caller) -> list[ApiKey]:
     return await rt.db.read(account_rows.list_team_keys, caller.team.id, rt.clock.now())
 
 
+async def create_key_once(
+    rt: Runtime, caller: Caller, form_id: str, name: str, abilities: frozenset[Ability]
+) -> NewKey | None:
+    """The same for one form, however often a browser sends it (a page that is loaded anew): None but for the first."""
+    spent = f"{caller.team.hash} {form_id}"  # nobody can use up what is another's
+    if await rt.db.read(token_rows.is_spent, spent):
+        return None
+    return await _create_key(rt, caller, name, abilities, spent)
+
+
 async def create_key(rt: Runtime, caller: Caller, name: str, abilities: frozenset[Ability]) -> NewKey:
     """One more key of the caller's team, also where registration is closed: its owner is the one who asks.
 
     Raises ValidationFailed without an ability, Forbidden for one that the caller lacks itself, RateLimited,
     KeyLimitReached.
     """
+    new = await _create_key(rt, caller, name, abilities, None)
+    assert new is not None
+    return new
+
+
+async def _create_key(
+    rt: Runtime, caller: Caller, name: str, abilities: frozenset[Ability], spent: str | None
+) -> NewKey | None:
     if not abilities:
         raise ValidationFailed({"abilities": ["choose at least one"]})
     if caller.key is None or not abilities <= caller.key.abilities:
@@ -42,10 +61,14 @@ async def create_key(rt: Runtime, caller: Caller, name: str, abilities: frozense
     subject = f"team {caller.team.hash}" if caller.team.verified else caller.team.email or ""
     window = rt.rate_windows.charge(keys_per_email(rt.settings), subject, now)
     refuse_exceeded([window], now, "new keys for this account")
-    return await rt.db.write(_insert_key, rt, caller, check_name(name) or DEFAULT_KEY_NAME, abilities)
+    return await rt.db.write(_insert_key, rt, caller, check_name(name) or DEFAULT_KEY_NAME, abilities, spent)
 
 
-def _insert_key(tx: Tx, rt: Runtime, caller: Caller, name: str, abilities: frozenset[Ability]) -> NewKey:
+def _insert_key(
+    tx: Tx, rt: Runtime, caller: Caller, name: str, abilities: frozenset[Ability], spent: str | None
+) -> NewKey | None:
+    if spent and not token_rows.insert_spent_token(tx.conn, spent, tx.now + LIFETIME_SECONDS, tx.now):
+        return None
     team = get_current_team(tx, caller)
     assert team.email is not None
     if not team.verified:

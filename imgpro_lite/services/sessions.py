@@ -46,6 +46,15 @@ class SignIn:
     is_used: bool
 
 
+@dataclass(frozen=True)
+class AskedLink:
+    """An answer to who asks for a link to an address, as it is normalised here. `waits_seconds` is how long it is until
+    there can be a new one, where one that was mailed before must do; else None."""
+
+    email: str
+    waits_seconds: int | None
+
+
 def begin_visit(rt: Runtime) -> Session:
     """A session of nobody: what the forms of somebody who is still to sign in are bound to."""
     return Session(ids.new_token_id(), None, rt.clock.now())
@@ -101,31 +110,54 @@ async def sign_in_with_key(rt: Runtime, secret: str, address: str) -> Session:
 
     Nobody guesses 190 bits; attempts are counted because signing out writes to the database.
     """
-    _charge_address(rt, address)
+    _charge(rt, "sign_ins_per_ip", rt.settings.limits.keys_per_ip_per_hour, address, "attempts to sign in")
     caller = await identify(rt, secret, address)
     assert caller.key is not None
     return replace(begin_visit(rt), key_id=caller.key.key_id)
 
 
-def _charge_address(rt: Runtime, address: str) -> None:
+def _charge(rt: Runtime, name: str, per_hour: int, subject: str, what: str) -> None:
+    """Count an attempt. Raises RateLimited."""
     now = rt.clock.now()
-    limit = RateLimit("sign_ins_per_ip", rt.settings.limits.keys_per_ip_per_hour, HOUR_SECONDS)
-    refuse_exceeded([rt.rate_windows.charge(limit, address, now)], now, "attempts to sign in from your address")
+    window = rt.rate_windows.charge(RateLimit(name, per_hour, HOUR_SECONDS), subject, now)
+    refuse_exceeded([window], now, f"{what} from your address")
 
 
-async def mail_link(rt: Runtime, email: str, address: str) -> str:
-    """Mail a link to sign in to an address, as it is normalised here, if it has a verified team.
+async def mail_link(rt: Runtime, email: str, address: str) -> AskedLink:
+    """Mail a link to sign in to an address, if it has a verified team, and not too many were mailed to it just now.
 
     Nothing that the one who asks can see or measure depends on whether it has: the mail is written later.
     Raises ValueError for what is no address, RateLimited.
     """
-    email = check_email(email)
-    _charge_address(rt, address)
+    email, limits = check_email(email), rt.settings.limits
+    # Apart from attempts with a key: whoever has mistyped one goes on with a mail.
+    _charge(rt, "sign_in_links_per_ip", limits.keys_per_ip_per_hour, address, "sign-in links")
+    # Refused by the place that asks and not by the mailbox: strangers could use up an owner's attempts by naming it.
+    asked_from = f"{email} {address}"
+    _charge(
+        rt,
+        "sign_in_links_per_email_and_ip",
+        limits.keys_per_email_per_hour,
+        asked_from,
+        "sign-in links for this mailbox",
+    )
     now = rt.clock.now()
-    per_email = RateLimit("sign_ins_per_email", rt.settings.limits.keys_per_email_per_hour, HOUR_SECONDS)
-    refuse_exceeded([rt.rate_windows.charge(per_email, email, now)], now, "sign-in links for this e-mail address")
+    window = rt.rate_windows.charge(_links_per_mailbox(limits.keys_per_email_per_hour), email, now)
+    if window.exceeded:
+        return AskedLink(email, window.resets_at - now)
     await rt.db.write(mail.queue_sign_in, email, address)
-    return email
+    return AskedLink(email, None)
+
+
+def _links_per_mailbox(per_hour: int) -> RateLimit:
+    """How many links strangers can have mailed to somebody, from however many places.
+
+    The window is as long as a link is good, so each link that was mailed in it works until it ends: who is refused has
+    one in the mailbox. An hour has four, hence a quarter of what an hour may have, rounded up.
+    """
+    return RateLimit(
+        "sign_in_links_per_email", -(-per_hour * links.SIGN_IN_SECONDS // HOUR_SECONDS), links.SIGN_IN_SECONDS
+    )
 
 
 def sign_in_url(rt: Runtime, team: Team) -> str:

@@ -11,6 +11,9 @@ from imgpro_lite.settings import ImagingSettings
 # and a screen of 3840 x 2160 has no more.
 MAX_ENCODED_PIXELS = 9_000_000
 
+# Other sites fetch a preview for whoever writes to somebody: Facebook takes none beyond 8 MB, others even less.
+MAX_MOVING_PREVIEW_BYTES = 8_000_000
+
 # What browsers show without help, the best compression first.
 _MODERN = (Format.AVIF, Format.WEBP)
 
@@ -60,7 +63,10 @@ def offer(settings: ImagingSettings, media: Media) -> Offer:
 
 
 def previews(media: Media, offered: Offer) -> list[Shown]:
-    """Still pictures for other programs, the largest first: in a format that all know, and none above size l."""
+    """Pictures for other programs, the largest first: in a format that all know, and none above size l. A GIF that
+    moves is only its own file: many programs show that it moves, and no frame has to be made for it."""
+    if media.format is Format.GIF and media.frames > 1 and media.filesize_bytes <= MAX_MOVING_PREVIEW_BYTES:
+        return offered[Format.GIF][-1:]
     full, *smaller = reversed(offered[_still_format(media)])
     return smaller if smaller and smaller[0].size == "l" else [full, *smaller]
 

@@ -18,6 +18,9 @@ log = logging.getLogger("imgpro_lite.variants")
 OPEN_ATTEMPTS = 3
 RETRY_AFTER_EVICTION_SECONDS = 5
 
+# For the log: one such file is seldom alone.
+_WHAT_TO_DO = "Restore it from a backup; `imgpro-lite fsck` finds all that are missing or damaged."
+
 
 async def find_variant(rt: Runtime, team_hash: str, media_id: str, target: Format, size: str | None) -> Variant:
     """What an image URL stands for, without making it. Raises NotFound."""
@@ -34,8 +37,8 @@ async def find_variant(rt: Runtime, team_hash: str, media_id: str, target: Forma
 async def open_variant(rt: Runtime, variant: Variant) -> int:
     """A descriptor of the bytes, made now if need be; from then on the cache may evict them. The caller closes it.
 
-    Raises NotFound when the image is deleted meanwhile, TransformFailed, Overloaded, StorageFull, and InternalError
-    when the stored file is missing.
+    Raises NotFound when the image is deleted meanwhile, TransformFailed, also when the stored file is damaged or gone,
+    Overloaded, StorageFull.
     """
     try:
         if variant.name is None:
@@ -48,8 +51,8 @@ async def open_variant(rt: Runtime, variant: Variant) -> int:
     except InternalError:
         await _check_exists(rt, variant.media)
         path = rt.blobs.path(variant.media.sha256)
-        log.error("the file of image %s is missing: %s Restore it from a backup.", variant.media.id, path)
-        raise
+        log.error("the file of image %s is missing: %s %s", variant.media.id, path, _WHAT_TO_DO)
+        raise TransformFailed("The stored file of this picture is missing.") from None
 
 
 def _open_original(rt: Runtime, media: Media) -> int:
@@ -63,9 +66,7 @@ def _open_original(rt: Runtime, media: Media) -> int:
     if size_bytes == media.filesize_bytes:
         return descriptor
     os.close(descriptor)
-    log.error(
-        "%s is damaged: %d bytes instead of %d. Restore it from a backup.", path, size_bytes, media.filesize_bytes
-    )
+    log.error("%s is damaged: %d bytes instead of %d. %s", path, size_bytes, media.filesize_bytes, _WHAT_TO_DO)
     raise TransformFailed("The stored file of this picture is damaged.")
 
 

@@ -1,5 +1,7 @@
 """The /v1 handlers for keys, uploads and imports: parse, one service call, present."""
 
+from collections.abc import Callable
+
 from starlette.requests import Request
 
 from imgpro_lite.bodies import KeyFields, UploadFields, import_fields, parse, upload_fields
@@ -30,10 +32,15 @@ async def upload(request: Request) -> JsonAnswer:
     return JsonAnswer(present_upload(runtime(request), media), 201, limit_headers(request))
 
 
-async def receive_media(request: Request) -> Media:
-    """The new image of a request with the form of an upload, to the API or a page. Raises every refusal of uploads."""
+async def receive_media(
+    request: Request, visitor: Caller | None = None, check_fields: Callable[[dict[str, str]], None] | None = None
+) -> Media:
+    """The new image of a request with the form of an upload, to the API or a page. Raises every refusal of uploads.
+
+    On a page, `visitor` is who is signed in; `check_fields` takes out the form's fields that are not about the image.
+    """
     rt = runtime(request)
-    caller = await _admit(request)
+    caller = await _admit(request, visitor)
     limit_bytes = uploads.file_limit_bytes(rt.settings, caller)
     async with receive_upload(
         request,
@@ -41,6 +48,8 @@ async def receive_media(request: Request) -> Media:
         limit_bytes,
         lambda size_bytes, head: uploads.check_size(rt.settings, size_bytes, head, limit_bytes),
     ) as form:
+        if check_fields is not None:
+            check_fields(form.fields)
         fields = upload_fields(form.fields, form.problems, anonymous=caller.anonymous)
         return await _store(request, caller, form.file, fields, form.filename)
 
@@ -58,10 +67,10 @@ async def import_(request: Request) -> JsonAnswer:
     return JsonAnswer(present_upload(rt, media), 201, limit_headers(request))
 
 
-async def _admit(request: Request, *, is_import: bool = False) -> Caller:
+async def _admit(request: Request, visitor: Caller | None = None, *, is_import: bool = False) -> Caller:
     """Who may store one more image now. The attempt is counted; the answer says how the caller stands."""
     rt = runtime(request)
-    caller = await identify(request)
+    caller = visitor or await identify(request)
     standing = limits.charge_attempt(rt, caller)
     set_standing(request, standing)  # before anything can be refused (decision 20)
     accounts.authorize(rt, caller, Ability.WRITE)

@@ -13,24 +13,30 @@ import yaml
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from imgpro_lite import __version__, fields
-from imgpro_lite.bodies import PatchFields, UploadFields
+from imgpro_lite.bodies import MAX_BODY_FIELDS, PatchFields, UploadFields
 from imgpro_lite.formats import EXTENSIONS
+from imgpro_lite.rate_windows import DAY_SECONDS
 from imgpro_lite.settings import Settings
 from imgpro_lite.web import samples
+from imgpro_lite.web.api_examples import examples
 from imgpro_lite.web.api_overlay import Overlay
 from imgpro_lite.web.forms import MAX_FIELD_NAME_CHARS
+from imgpro_lite.web.page_text import FILTERS
 from imgpro_lite.web.requests import MAX_JSON_BYTES
 from imgpro_lite.web.samples import API_KEY
 
 Json = dict[str, Any]
 
+# What every answer has.
+HEADERS_OF_ALL = ("X-Request-Id", "Cache-Control", "Access-Control-Allow-Origin", "Access-Control-Expose-Headers")
+
 # In the order in which they are read.
 _PATH_FILES = ("paths_uploads.yaml", "paths_images.yaml", "paths_others.yaml")
 
-# ISO 8601 as most programs write it, and Unix seconds. Eight digits are a day where they could be one.
-_DAY = "(?!0000)[0-9]{4}-(0[1-9]|1[0-2])-(0[1-9]|1[0-9]|2[0-8])"
-_TIME = r"[T ]([01][0-9]|2[0-3]):[0-5][0-9](:[0-5][0-9](\.[0-9]{1,6})?)?(Z|[+-]([01][0-9]|2[0-3]):[0-5][0-9])?"
-_DATE_PATTERN = f"^((?!0001|9999){_DAY}({_TIME})?|[+-]?([0-9]{{1,7}}|[0-9]{{9,11}}))$"
+# Texts that a pattern can only outline: it must let pass all that the server takes, and the server has the last word.
+# ISO 8601 in all its forms (days, weeks, with and without separators), and Unix seconds.
+DATE_PATTERN = r"^\s*([+-]?[0-9]{1,18}|[0-9]{4}-?W?[0-9]{2}.*)\s*$"
+TTL_PATTERN = r"^\s*[0-9]{1,12}[mhdw]?\s*$"
 
 
 @dataclass(frozen=True)
@@ -62,10 +68,15 @@ def facts(settings: Settings) -> Json:
         "limits": limits,
         "anonymous": settings.anonymous,
         "anonymous_rate": " and ".join(f"{limit:,} {window}" for window, limit in rates.items() if limit),
+        "without_key": _without_key(settings),
+        "body_idle_seconds": f"{settings.server.body_idle_seconds:g}",
+        "examples": examples(settings),
         "import_ports": " or ".join(str(port) for port in settings.import_.ports),
         "file_mb": limits.file_mb,
         "anonymous_file_mb": limits.anonymous_file_mb,
-        "svg_file_mb": limits.svg_file_mb,
+        "svg_file_mb": min(limits.svg_file_mb, limits.file_mb),
+        "max_body_fields": MAX_BODY_FIELDS,
+        "max_age_seconds": settings.cache.max_age_seconds,
         "max_field_name_chars": MAX_FIELD_NAME_CHARS,
         "max_json_kb": MAX_JSON_BYTES // 1024,
         "max_email_chars": fields.MAX_EMAIL_CHARS,
@@ -80,13 +91,24 @@ def facts(settings: Settings) -> Json:
         "default_page_images": fields.DEFAULT_PAGE_IMAGES,
         "min_ttl_seconds": fields.MIN_TTL_SECONDS,
         "max_ttl_seconds": fields.MAX_TTL_SECONDS,
-        "date_pattern": _DATE_PATTERN,
+        "max_ttl_days": fields.MAX_TTL_SECONDS // DAY_SECONDS,
+        "max_tags_chars": fields.MAX_TAGS_CHARS,
+        "date_pattern": DATE_PATTERN,
+        "ttl_pattern": TTL_PATTERN,
         "reserved": sorted(fields.RESERVED),
         "reserved_in_imports": sorted(fields.RESERVED - UploadFields.model_fields.keys() - {"url"}),
         "reserved_in_uploads": sorted(fields.RESERVED - UploadFields.model_fields.keys() - {"file"}),
         "reserved_in_changes": sorted(fields.RESERVED - PatchFields.model_fields.keys()),
         "extensions": sorted(EXTENSIONS),
     }
+
+
+def _without_key(settings: Settings) -> str:
+    """What a caller may do without a key, beside asking for one."""
+    if not settings.anonymous.enabled:
+        return "Without a key you can only read public images"
+    imports = " and import" if settings.anonymous.import_ else ""
+    return f"Without a key you can upload{imports}, and read public images"
 
 
 def build(settings: Settings, overlays: Iterable[Overlay] = ()) -> Json:
@@ -129,6 +151,7 @@ class _Reader:
         loader = PackageLoader(package, "api_document")
         # No HTML: what is filled in is either fixed or written as JSON, which is YAML too.
         self._environment = Environment(loader=loader, autoescape=False, undefined=StrictUndefined, trim_blocks=True)  # noqa: S701
+        self._environment.filters.update(FILTERS)
         self._environment.policies["json.dumps_function"] = _dump_json
         self._facts = facts
 
@@ -188,19 +211,19 @@ def _describe_answers(operation: Json, errors: Json) -> None:
             response["content"]["application/json"]["schema"] = {"anyOf": kinds}
             response["description"] = f"{own['description']}\n\n{response['description']}"
         responses[str(status)] = response
-    names = ["X-Request-Id", *operation.pop("x-headers", [])]
+    names = operation.pop("x-headers", [])
     for status, response in responses.items():
-        if status[0] in "45" and "ETag" in names:  # of the bytes, which an error has none of
-            response["headers"] = _headers(["X-Request-Id"]) | response.get("headers", {})
-        else:
-            response["headers"] = _headers(names) | response.get("headers", {})
+        is_without_bytes = status[0] in "45" and "ETag" in names
+        own = [] if is_without_bytes else names
+        response["headers"] = _headers([*HEADERS_OF_ALL, *own]) | response.get("headers", {})
 
 
 def _error_response(errors: Json) -> Json:
     """The response of one status, which may have several codes."""
     schemas = dict.fromkeys(error.get("schema", "Error") for error in errors.values())
     kinds = [{"$ref": f"#/components/schemas/{name}"} for name in schemas]
-    schema = {"allOf": [*([{"anyOf": kinds}] if len(kinds) > 1 else kinds), _codes(list(errors))]}
+    # By name alone, because generators of clients make a class of all that is spelled out. The examples have the codes.
+    schema = {"anyOf": kinds} if len(kinds) > 1 else kinds[0]
     return {
         "description": "\n\n".join(f"`{code}`: {error['when'].strip()}" for code, error in errors.items()),
         "headers": _headers([name for error in errors.values() for name in error.get("headers", [])]),
@@ -211,10 +234,6 @@ def _error_response(errors: Json) -> Json:
             }
         },
     }
-
-
-def _codes(codes: list[str]) -> Json:
-    return {"type": "object", "properties": {"error": {"type": "string", "enum": codes}}}
 
 
 def _share_responses(document: Json) -> Json:

@@ -91,7 +91,8 @@ def max_age_seconds(rt: Runtime, media: Media) -> int:
 def _headers(request: Request, variant: Variant) -> dict[str, str]:
     # Links of pages for downloading have this parameter; it changes no byte, so no cached file either (decision 42).
     disposition = "attachment" if "download" in request.query_params else "inline"
-    stem = variant.media.name.rsplit(".", 1)[0] or variant.media.id
+    # Who knows the address of a private image sees it, but only its team is told what it is called.
+    stem = (variant.media.public and variant.media.name.rsplit(".", 1)[0]) or variant.media.id
     headers = {
         "Content-Type": MEDIA_TYPES[variant.format],
         "ETag": f'"{variant.etag}"',

@@ -1,4 +1,4 @@
-"""Conditional requests and ranges (RFC 9110, sections 13 and 14)."""
+"""Conditional requests, ranges and codings (RFC 9110, sections 12 to 14)."""
 
 import re
 from dataclasses import dataclass
@@ -26,6 +26,16 @@ def is_not_modified(headers: Headers, etag: str, modified_at: int) -> bool:
         return since is not None and modified_at <= parsedate_to_datetime(since).timestamp()
     except (ValueError, OverflowError):
         return False
+
+
+def takes_gzip(accepted: str) -> bool:
+    """Whether an Accept-Encoding header lets the answer be gzip (RFC 9110, 12.5.3). Without one nothing is compressed:
+    whoever does not say so may not be able to read it."""
+    weights = {"*": "0"}
+    for one in accepted.lower().split(","):
+        coding, _, weight = one.partition(";")
+        weights[coding.strip()] = weight.replace(" ", "").removeprefix("q=") or "1"
+    return re.fullmatch(r"1(\.0{0,3})?|0\.(?!0*$)[0-9]{1,3}", weights.get("gzip", weights["*"])) is not None
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
+from imgpro_lite.errors import Unauthorized
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.sessions import LIFETIME_SECONDS, Session, read_token, write_token
 from imgpro_lite.settings import Settings
@@ -51,20 +52,39 @@ def read_session(request: Request, rt: Runtime) -> Session | None:
     return read_token(rt, token) if 0 < len(token) <= MAX_TOKEN_CHARS else None
 
 
-def is_from_our_script(request: Request, rt: Runtime) -> bool:
-    """Whether a request to the API comes from a script on one of our pages, which speaks for who is signed in.
+def says_where_from(request: Request) -> bool:
+    """Whether the browser says which site makes it send a request (Fetch Metadata): only over https and on the machine
+    itself. Where a page was asked for without, what its scripts send says nothing either."""
+    return "sec-fetch-site" in request.headers
 
-    No other site can have a browser send both headers: the first cannot be set by scripts at all, and the second only
-    after a preflight that asks for it, which allows no cookies.
+
+def is_of_a_session(request: Request) -> bool:
+    """Whether a request to the API wants to count as sent by who is signed in. A key wins, also a wrong one."""
+    return CSRF_HEADER in request.headers and "authorization" not in request.headers
+
+
+def refuse_foreign_script(request: Request, rt: Runtime) -> None:
+    """Let a request through that a script on one of our pages has sent. Raises Unauthorized, with what to do.
+
+    No other site can have a browser send what is asked for: Sec-Fetch-Site cannot be set by scripts at all, and the
+    token's header only after a preflight that asks for it, which allows no cookies. What fails is never a stranger's
+    request instead: our own page may have sent it, and a picture would get into the wrong hands.
     """
-    headers = request.headers
-    return (
-        CSRF_HEADER in headers
-        and headers.getlist("sec-fetch-site") == ["same-origin"]
-        and "authorization" not in headers
-        and getattr(request.state, "is_on_pages_host", False)
-        and _is_own_origin(request, rt)
-    )
+    sites = request.headers.getlist("sec-fetch-site")
+    if not sites:
+        raise Unauthorized(
+            "Your browser does not say that a page of this server has sent this, so it does not count as yours. "
+            "Open the page over https:// or as http://localhost, or use an API key."
+        )
+    if sites != ["same-origin"] or not getattr(request.state, "is_on_pages_host", False):
+        raise Unauthorized(
+            f"A request of another site does not count as yours. Open {rt.public_url}/ instead, or use an API key."
+        )
+    if not _is_own_origin(request, rt):
+        raise Unauthorized(
+            "The page that has sent this is at an address that this server does not know as its own, so it does not "
+            "count as yours: its operator has to set [server] public_url, or have the proxy pass on the Host header."
+        )
 
 
 def _is_own_origin(request: Request, rt: Runtime) -> bool:

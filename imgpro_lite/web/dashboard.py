@@ -14,10 +14,11 @@ from imgpro_lite.models import Ability, Caller, Media
 from imgpro_lite.plans import month_ends_at
 from imgpro_lite.services import accounts, library, limits
 from imgpro_lite.services.library import Page
+from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import pages
 from imgpro_lite.web.presenters import picture_stem
 from imgpro_lite.web.requests import query_values, runtime
-from imgpro_lite.web.session import DASHBOARD, get_visit, go_to_sign_in, signed_in_page
+from imgpro_lite.web.session import DASHBOARD, Visit, get_visit, go_to_sign_in, signed_in_page
 from imgpro_lite.web.snippets import address
 from imgpro_lite.web.upload_page import upload_policy
 
@@ -44,10 +45,13 @@ async def show_dashboard(request: Request) -> Response:
     except ValidationFailed as error:
         found, problems = Page([], None), error.errors
     context = {
-        **await _account(request, visit.caller),
+        **await _account(request, visit, visit.caller),
         **_gallery(request, found, {name: values[name] for name in FILTER_NAMES if name in values}),
         "problems": problems,
         "is_first": "cursor" not in values,
+        "here_again": urlencode({"next": f"{DASHBOARD}?{request.url.query}".rstrip("?")}),
+        # Changing images takes scripts, which the API takes nothing from where the browser does not say whose they are.
+        "can_write": visit.can(Ability.WRITE) and says_where_from(request),
     }
     status_code = 422 if problems else 200
     return signed_in_page(request, visit, "dashboard.html", context, status_code, upload_policy(request))
@@ -72,16 +76,17 @@ def tile_url(request: Request, media: Media) -> str:
     return address(picture_stem(pages(request).src_base, media), TILE_FORMAT, TILE_SIZE)
 
 
-async def _account(request: Request, caller: Caller) -> dict[str, Any]:
-    """What the team uses, may use, and has."""
-    rt = runtime(request)
+async def _account(request: Request, visit: Visit, caller: Caller) -> dict[str, Any]:
+    """What the team uses, may use, and has; and for who may change something, the signed links that do."""
+    rt, can_write = runtime(request), visit.can(Ability.WRITE)
+    can_confirm = can_write and not caller.team.verified
     plan = rt.plans.get(caller.team.plan)
     return {
         "usage": limits.usage_of(rt, caller.team),
         "plan": plan,
         "resets_at": month_ends_at(rt.clock.now()),
-        "upgrade": limits.next_plan(rt, caller.team),
-        "verify_url": None if caller.team.verified else limits.verify_resend_url(rt, caller.team.email or ""),
+        "upgrade": limits.next_plan(rt, caller.team) if can_write else None,
+        "verify_url": limits.verify_resend_url(rt, caller.team.email or "") if can_confirm else None,
         "retention_days": rt.settings.limits.retention_days,
         "namespaces": (await library.list_namespaces(rt, caller))[:MAX_NAMESPACES],
     }

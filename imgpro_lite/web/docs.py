@@ -12,10 +12,10 @@ from imgpro_lite.errors import NotFound
 from imgpro_lite.services import sessions
 from imgpro_lite.settings import Settings
 from imgpro_lite.web.api_overlay import Overlay
-from imgpro_lite.web.page_answer import page
+from imgpro_lite.web.cookies import says_where_from
+from imgpro_lite.web.page_answer import PageAnswer, page, pages
 from imgpro_lite.web.requests import runtime
-from imgpro_lite.web.samples import API_KEY
-from imgpro_lite.web.session import get_visit
+from imgpro_lite.web.session import Visit, get_visit
 
 if TYPE_CHECKING:
     from imgpro_lite.web.documentation import Docs
@@ -43,11 +43,6 @@ def _make(settings: Settings, overlays: list[Overlay]) -> "Docs":
     return Docs(settings, overlays)
 
 
-def api_key_of(request: Request) -> str:
-    """The API key that examples have: the caller's own where somebody is signed in, else a word that stands for it."""
-    return API_KEY
-
-
 async def show_article(request: Request) -> Response:
     """GET /api/{name} and GET /pricing; with `.md` at the end the text itself"""
     made = await docs(request)
@@ -58,27 +53,29 @@ async def show_article(request: Request) -> Response:
     if path.endswith(".md"):
         return _answer(await asyncio.to_thread(made.text, f"{entry.name}.md"), "text/markdown")
     article = await asyncio.to_thread(made.article, entry.name)
-    html = article.html.replace(API_KEY, api_key_of(request))
-    context = {"entry": entry, "entries": made.entries, "article": article, "html": html, "plans": made.plans}
-    return page(request, f"docs/{'pricing' if entry.name == 'pricing' else 'article'}.html", context)
+    caller = (await get_visit(request)).caller
+    about = {"entry": entry, "entries": made.entries, "caller": caller}
+    template = f"docs/{'pricing' if entry.name == 'pricing' else 'article'}.html"
+    html = pages(request).render(template, {**about, "article": article, "plans": made.plans})
+    return PageAnswer(html, policy={"script-src": "'self'"})
 
 
 async def show_interactive(request: Request) -> Response:
     """GET /api"""
     made = await docs(request)
-    context = {"entry": None, "entries": made.entries, "api_key": api_key_of(request)}
-    context["csrf_token"] = await _csrf_token(request, made.settings)
+    visit = await get_visit(request)
+    about = {"entry": None, "entries": made.entries, "caller": visit.caller}
+    context = {**about, "csrf_token": _csrf_token(request, visit, made.settings)}
     shown = page(request, "docs/interactive.html", context)
     shown.headers["Content-Security-Policy"] = _interactive_policy(made.settings)
     return shown
 
 
-async def _csrf_token(request: Request, settings: Settings) -> str:
-    """What has requests to the API sent as the one who is signed in; nothing where nobody is, or where the API has a
-    host of its own, which knows no sessions."""
-    visit = await get_visit(request)
-    is_same_host = _origin(settings.api_url) == _origin(settings.public_url)
-    return sessions.csrf_token(runtime(request), visit.session) if visit.caller and is_same_host else ""
+def _csrf_token(request: Request, visit: Visit, settings: Settings) -> str:
+    """What has requests to the API sent as the one who is signed in; nothing where nobody is, or where the API knows
+    no sessions: at a host of its own, or when the browser does not say where a request comes from."""
+    can_ask = says_where_from(request) and _origin(settings.api_url) == _origin(settings.public_url)
+    return sessions.csrf_token(runtime(request), visit.session) if visit.caller and can_ask else ""
 
 
 def _interactive_policy(settings: Settings) -> str:

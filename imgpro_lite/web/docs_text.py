@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from imgpro_lite.web import samples
-from imgpro_lite.web.api_document import Json, Operation, error_codes, operations
+from imgpro_lite.web.api_document import HEADERS_OF_ALL, Json, Operation, error_codes, operations
 
 _KINDS = {
     "application/json": "JSON body",
@@ -125,17 +125,17 @@ def body_kind(operation: Operation) -> str:
     return _KINDS[next(iter(operation.details["requestBody"]["content"]))]
 
 
-def example_answer(operation: Operation) -> str:
-    """The example of the answer, or nothing for bytes."""
+def example_answer(operation: Operation, more: Json | None = None) -> str:
+    """The example of the answer, with more fields where they are wanted, or nothing for bytes."""
     response = next(iter(operation.details["responses"].values()))
     example = response.get("content", {}).get("application/json", {}).get("example")
-    return as_json(example) if example else ""
+    return as_json(example | (more or {})) if example else ""
 
 
 def own_headers(operation: Operation) -> list[str]:
-    """The headers of the answer beside the one that every answer has."""
+    """The headers of the answer beside those that every answer has."""
     response = next(iter(operation.details["responses"].values()))
-    return [name for name in response["headers"] if name != "X-Request-Id"]
+    return [name for name in response["headers"] if name not in HEADERS_OF_ALL]
 
 
 def as_json(value: Any) -> str:

@@ -83,6 +83,7 @@ class Docs:
             everywhere=[code for code, error in errors.items() if error.get("everywhere")],
             plans=self.plans,
             free=plans.get(FREE),
+            has_upgrades=any(plans.more_uploads_than(plan) or plans.more_storage_than(plan) for plan in plans.plans),
         )
         return environment
 

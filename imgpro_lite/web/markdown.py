@@ -15,6 +15,11 @@ from pygments.formatters.html import HtmlFormatter
 from pygments.lexers import get_lexer_by_name
 from pygments.util import ClassNotFound
 
+from imgpro_lite.web.samples import API_KEY
+
+# Where a script puts the key that the reader's tab keeps; keys are not known here, only their hashes.
+_KEY_SLOT = f"<span data-api-key>{API_KEY}</span>"
+
 # Languages that only some readers want: folded together, so that one example takes one screen.
 _FOLDED = {"python": "Python", "javascript": "JavaScript"}
 
@@ -76,7 +81,8 @@ class _Renderer(RendererHTML):
 
     def fence(self, tokens: Sequence[Token], index: int, *_: Any) -> str:
         language = tokens[index].info.strip()
-        code = f'<pre tabindex="0"><code>{_coloured(tokens[index].content, language)}</code></pre>'
+        coloured = _coloured(tokens[index].content, language).replace(API_KEY, _KEY_SLOT)
+        code = f'<div class="code"><pre tabindex="0"><code>{coloured}</code></pre></div>'
         if language in _FOLDED:
             return f'<details class="language"><summary>{_FOLDED[language]}</summary>{code}</details>\n'
         return code + "\n"

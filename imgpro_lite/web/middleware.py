@@ -150,15 +150,17 @@ class _Body:
         return True
 
 
-# Where the API and image bytes are, before or after a path prefix is taken off.
-_OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.")
+# Where the API and image bytes are, after any path prefix is taken off; and what other sites ask for pictures, and
+# monitors for health, both without anything private.
+_OPEN_TO_ALL_ORIGINS = re.compile(r"/v1/|/[a-z0-9]{5}/[a-z0-9]{14}\.|/(?:oembed|healthz)\Z")
 
 
 class Cors:
-    """Lets pages of any origin read the answers of the API and the image bytes, errors too (decisions 46 and 49)."""
+    """Lets pages of any origin read the answers of all that programs use, errors too (decisions 46 and 49)."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings) -> None:
         self._app = app
+        self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def send_with_cors(message: Message) -> None:
@@ -167,7 +169,7 @@ class Cors:
                 headers.update(CORS_HEADERS)
             await send(message)
 
-        is_open = scope["type"] == "http" and _OPEN_TO_ALL_ORIGINS.search(scope["path"])
+        is_open = scope["type"] == "http" and _OPEN_TO_ALL_ORIGINS.match(self._hosts.without_prefix(scope["path"]))
         await self._app(scope, receive, send_with_cors if is_open else send)
 
 
@@ -182,11 +184,11 @@ class Addresses:
         if scope["type"] == "http":
             path = self._hosts.without_prefix(scope["path"])
             scope.setdefault("state", {})["is_page"] = path.startswith("/") and is_page(path)
+            scope["state"]["is_on_pages_host"] = self._hosts.serve(Headers(scope=scope).get("host", ""), "pages")
             if not path.startswith("/") or not path.isprintable() or not self._is_served(scope, path):
                 answer = await render_error(Request(scope), NotFound("There is nothing at this address."))
                 await answer(scope, receive, send)
                 return
-            scope["state"]["is_on_pages_host"] = self._hosts.serve(Headers(scope=scope).get("host", ""), "pages")
             scope = {**scope, "path": path}
         await self._app(scope, receive, send)
 

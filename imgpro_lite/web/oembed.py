@@ -1,6 +1,7 @@
 """oEmbed (https://oembed.com): what other sites need to show a picture where somebody pastes its page's address."""
 
 import re
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlsplit
 from xml.etree import ElementTree
@@ -53,7 +54,8 @@ async def oembed(request: Request) -> Response:
     if answer is None:
         raise ValidationFailed({"format": ["must be json or xml"]})
     media = await get_media(rt, None, _media_id(rt, wanted))
-    return answer(_photo(rt, media, _largest(rt, media, **limits)))
+    photo = _photo(rt, media, _largest(rt, media, **limits))
+    return answer(photo, headers={"Cache-Control": f"public, max-age={photo['cache_age']}"})
 
 
 def _media_id(rt: Runtime, wanted: str) -> str:
@@ -73,11 +75,13 @@ def _limit_px(name: str, given: str | None) -> int | None:
 
 
 def _largest(rt: Runtime, media: Media, maxwidth: int | None, maxheight: int | None) -> Shown:
-    """The largest picture that fits. Raises NotFound when none does: the answer may not exceed the limits."""
+    """The largest picture that fits. When none does it is the smallest, to be shown at the width and height that are
+    told: the answer may not exceed the limits."""
     for shown in previews(media, offer(rt.settings.imaging, media)):
         if shown.width <= (maxwidth or shown.width) and shown.height <= (maxheight or shown.height):
             return shown
-    raise NotFound("There is no size of this image that is so small.")
+    scale = min((maxwidth or shown.width) / shown.width, (maxheight or shown.height) / shown.height)
+    return replace(shown, width=max(1, round(shown.width * scale)), height=max(1, round(shown.height * scale)))
 
 
 def _photo(rt: Runtime, media: Media, shown: Shown) -> dict[str, str | int]:

@@ -14,6 +14,7 @@ from imgpro_lite.services.verification import Verification
 from imgpro_lite.web.page_answer import PageAnswer, error_page, page
 from imgpro_lite.web.page_forms import link_token, read_form
 from imgpro_lite.web.requests import runtime
+from imgpro_lite.web.session import get_visit
 
 NOT_A_LINK = "There is nothing at this address. If you followed a link, make sure that you have the whole of it."
 SEE_OTHER = 303  # a form's answer that is fetched with GET (RFC 9110, 15.4.4)
@@ -58,7 +59,21 @@ async def show_resend(request: Request) -> PageAnswer:
     """GET /verify/resend"""
     rt, token = runtime(request), link_token(request)
     email = verification.get_resend_email(rt, token)
-    return page(request, "resend.html", {"token": token, "email": email, "has_mail": bool(rt.settings.mail.host)})
+    context = {
+        "token": token,
+        "email": email,
+        "key_id": await _unconfirmed_key_id(request, email),
+        "has_mail": bool(rt.settings.mail.host),
+    }
+    return page(request, "resend.html", context)
+
+
+async def _unconfirmed_key_id(request: Request, email: str) -> str | None:
+    """The key that somebody is signed in with, where it is one of those that this address is asked about."""
+    caller = (await get_visit(request)).caller
+    if caller is None or caller.key is None or caller.team.verified or caller.team.email != email:
+        return None
+    return caller.key.key_id
 
 
 async def resend(request: Request) -> PageAnswer:

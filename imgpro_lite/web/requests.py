@@ -14,7 +14,7 @@ from imgpro_lite.models import Ability, Caller
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts, sessions
 from imgpro_lite.strict_json import parse_json
-from imgpro_lite.web.cookies import CSRF_HEADER, is_from_our_script, read_session
+from imgpro_lite.web.cookies import CSRF_HEADER, is_of_a_session, read_session, refuse_foreign_script
 
 MAX_JSON_BYTES = 1024 * 1024  # decision 47
 
@@ -42,15 +42,16 @@ def runtime(request: Request) -> Runtime:
 
 async def identify(request: Request) -> Caller:
     """Who sends this request. A key that is wrong never falls back to anonymous (decision 13), and neither does a
-    script of our pages whose session has ended. Raises Unauthorized."""
+    request that has the token of a session, whatever else is wrong with it. Raises Unauthorized."""
     rt = runtime(request)
     address = rate_subject(client_address(request, rt))
-    if is_from_our_script(request, rt):
+    if is_of_a_session(request):
         return await _signed_in(request, rt, address)
     return await accounts.identify(rt, _bearer(request), address)
 
 
 async def _signed_in(request: Request, rt: Runtime, address: str) -> Caller:
+    refuse_foreign_script(request, rt)
     session = read_session(request, rt)
     if session is not None and sessions.is_csrf_token(rt, session, request.headers[CSRF_HEADER]):
         caller = await sessions.find_caller(rt, session, address)
@@ -116,9 +117,10 @@ def parse_address(text: str) -> IPv4Address | IPv6Address | None:
 
 
 def rate_subject(address: str) -> str:
-    """What rate limits count: an IPv4 address, or the network of an IPv6 one."""
+    """What rate limits count, and what people are told: an IPv4 address, or the network of an IPv6 one. This machine
+    has only one address."""
     parsed = parse_address(address)
-    if isinstance(parsed, IPv6Address):
+    if isinstance(parsed, IPv6Address) and not parsed.is_loopback:
         return str(ip_network((parsed, IPV6_PREFIX_BITS), strict=False))
     return str(parsed) if parsed else address
 

@@ -23,12 +23,14 @@ log = logging.getLogger("imgpro_lite.web")
 
 
 class JsonAnswer(Response):
-    """A JSON body. Answers of the API are nobody's to keep, so proxies are told not to."""
+    """A JSON body, which no browser takes for anything else. Answers of the API are nobody's to keep, so proxies are
+    told not to."""
 
     media_type = "application/json"
 
     def __init__(self, content: Any, status_code: int = 200, headers: dict[str, str] | None = None) -> None:
-        super().__init__(content, status_code, {"Cache-Control": "no-store", **(headers or {})})
+        fixed = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
+        super().__init__(content, status_code, {**fixed, **(headers or {})})
 
     def render(self, content: Any) -> bytes:
         # A third of the time that the standard library takes for a page of a list.

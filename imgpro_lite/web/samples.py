@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import urlencode
 
-API_KEY = "YOUR_API_KEY"  # what stands in examples where nobody is signed in
+API_KEY = "YOUR_API_KEY"  # what stands in examples for the reader's own
 
 # How a language writes what JSON writes as true, false and null.
 _JSON_WORDS: Mapping[str, str] = {}
@@ -47,7 +47,7 @@ def call(
     url = server + path.format_map(given) + (f"?{urlencode(query, safe=',')}" if query else "")
     kind, value, anonymous = _body(operation, example)
     security = operation.get("security", document["security"])
-    has_key = any(security) and not anonymous and not operation.get("x-anonymous")
+    has_key = any(security) and not anonymous
     headers = {"Authorization": f"Bearer {api_key}"} if has_key else {}
     if kind == "multipart/form-data":
         return Call(method, url, headers, form=value)

@@ -8,12 +8,15 @@ from urllib.parse import urlencode
 
 from starlette.requests import Request
 from starlette.responses import RedirectResponse
+from starlette.routing import Match
 
 from imgpro_lite.errors import Forbidden
 from imgpro_lite.models import Ability, Caller
+from imgpro_lite.runtime import Runtime
 from imgpro_lite.services import accounts, sessions
 from imgpro_lite.services.sessions import Session
-from imgpro_lite.web.cookies import read_session, set_cookie
+from imgpro_lite.web.cookies import read_session, says_where_from, set_cookie
+from imgpro_lite.web.hosts import is_page
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.page_forms import read_form
 from imgpro_lite.web.requests import client_address, rate_subject, runtime
@@ -41,6 +44,13 @@ class Visit:
         """Whether the one who is signed in may do this."""
         return self.caller is not None and self.caller.key is not None and ability in self.caller.key.abilities
 
+    @property
+    def keeps_account(self) -> bool:
+        """Whether the one who is signed in sees and changes the team's keys and settings. They tell its address, where
+        each key was made and who signed in from where: more than a key that only reads, which may be published, or one
+        that only uploads, shows through the API."""
+        return self.can(Ability.READ) and self.can(Ability.WRITE)
+
 
 def visitor_address(request: Request) -> str:
     """Where a visitor is, as rate limits count it."""
@@ -54,6 +64,15 @@ async def get_visit(request: Request) -> Visit:
     if session is None:
         return Visit(sessions.begin_visit(rt), None)
     return Visit(session, await sessions.find_caller(rt, session, visitor_address(request)))
+
+
+def about_browser(request: Request) -> dict[str, Any]:
+    """What a page needs to say so where its scripts could do nothing for who is signed in, and where they could."""
+    public_url = runtime(request).public_url
+    return {
+        "is_untold": not says_where_from(request),
+        "https_url": public_url if public_url.startswith("https://") else "",
+    }
 
 
 def signed_in_page(
@@ -72,6 +91,8 @@ def signed_in_page(
         "caller": visit.caller,
         "can_read": visit.can(Ability.READ),
         "can_write": visit.can(Ability.WRITE),
+        "keeps_account": visit.keeps_account,
+        **about_browser(request),
         **context,
     }
     policy = {"script-src": "'self'", "connect-src": "'self'", **pages(request).picture_policy, **(policy or {})}
@@ -86,9 +107,16 @@ async def read_own_form(request: Request) -> tuple[Visit, dict[str, str]]:
     rt, session = runtime(request), read_session(request, runtime(request))
     # Old browsers do not say, nor do new ones without TLS; the token alone is enough.
     is_ours = request.headers.get("sec-fetch-site", "same-origin") == "same-origin"
-    if session is None or not is_ours or not sessions.is_csrf_token(rt, session, form.pop("csrf", "")):
+    if session is None or not is_ours:
         raise Forbidden(_OLD_FORM)
+    take_csrf_token(rt, session, form)
     return Visit(session, await sessions.find_caller(rt, session, visitor_address(request))), form
+
+
+def take_csrf_token(rt: Runtime, session: Session, form: dict[str, str]) -> None:
+    """Take the token that our page gave it out of a form. Raises Forbidden where it is not that of the session."""
+    if not sessions.is_csrf_token(rt, session, form.pop("csrf", "")):
+        raise Forbidden(_OLD_FORM)
 
 
 async def read_form_for(request: Request, ability: Ability) -> tuple[Visit, Caller, dict[str, str]]:
@@ -100,9 +128,14 @@ async def read_form_for(request: Request, ability: Ability) -> tuple[Visit, Call
     return visit, visit.caller, form
 
 
-def own_path(path: str | None) -> str:
-    """Where to go after signing in: a path of ours, else the dashboard."""
-    return path if path and len(path) <= MAX_PATH_CHARS and _OWN_PATH.fullmatch(path) else DASHBOARD
+def own_path(request: Request, path: str | None) -> str:
+    """Where to go after signing in: a page of ours that can be shown, else the dashboard."""
+    if not path or len(path) > MAX_PATH_CHARS or not _OWN_PATH.fullmatch(path):
+        return DASHBOARD
+    asked_for = {"type": "http", "method": "GET", "path": path.partition("?")[0]}
+    can_be_shown = any(route.matches(asked_for)[0] is Match.FULL for route in request.app.routes)
+    is_to_sign_in = asked_for["path"].startswith(f"{DASHBOARD}/sign-in")
+    return path if is_page(asked_for["path"]) and can_be_shown and not is_to_sign_in else DASHBOARD
 
 
 def go_to(request: Request, path: str) -> RedirectResponse:
@@ -114,4 +147,6 @@ def go_to(request: Request, path: str) -> RedirectResponse:
 def go_to_sign_in(request: Request) -> RedirectResponse:
     """Have a visitor sign in, and then come back to the page that was asked for."""
     query = f"?{request.url.query}" if request.url.query else ""
-    return go_to(request, f"{DASHBOARD}/sign-in?{urlencode({'next': own_path(request.scope['path'] + query)})}")
+    return go_to(
+        request, f"{DASHBOARD}/sign-in?{urlencode({'next': own_path(request, request.scope['path'] + query)})}"
+    )

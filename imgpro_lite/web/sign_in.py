@@ -31,14 +31,14 @@ _MINUTES = links.SIGN_IN_SECONDS // 60
 
 async def show_sign_in(request: Request) -> Response:
     """GET /dashboard/sign-in"""
-    visit, target = await get_visit(request), own_path(request.query_params.get("next"))
+    visit, target = await get_visit(request), own_path(request, request.query_params.get("next"))
     return go_to(request, target) if visit.caller else _sign_in_page(request, visit, target)
 
 
 async def sign_in(request: Request) -> Response:
     """POST /dashboard/sign-in"""
     visit, form = await read_own_form(request)
-    target = own_path(form.get("next"))
+    target = own_path(request, form.get("next"))
     if "email" in form:
         return await _mail_link(request, visit, target, form["email"])
     try:
@@ -48,17 +48,17 @@ async def sign_in(request: Request) -> Response:
     except Unauthorized:
         problem = "This key does not work here. Keys begin with img_live_ and were shown once, when they were made."
         return _sign_in_page(request, visit, target, UNPROCESSABLE, key_problem=problem)
-    return _signed_in(request, session, target)
+    return await _signed_in(request, visit, session, target)
 
 
 async def _mail_link(request: Request, visit: Visit, target: str, email: str) -> PageAnswer:
     rt = runtime(request)
     try:
-        email = await sessions.mail_link(rt, email, visitor_address(request))
+        asked = await sessions.mail_link(rt, email, visitor_address(request))
     except ValueError:
         problem = "This is not an e-mail address."
         return _sign_in_page(request, visit, target, UNPROCESSABLE, email_problem=problem)
-    context = {"email": email, "has_mail": bool(rt.settings.mail.host), "link_minutes": _MINUTES}
+    context = {**vars(asked), "has_mail": bool(rt.settings.mail.host), "link_minutes": _MINUTES}
     return signed_in_page(request, visit, "sign_in_mailed.html", context)
 
 
@@ -78,7 +78,7 @@ async def follow_link(request: Request) -> Response:
         session = await sessions.sign_in_with_link(runtime(request), form.get("t", ""), visitor_address(request))
     except Unauthorized:
         return signed_in_page(request, visit, "sign_in_used.html", {}, GONE)
-    return _signed_in(request, session, DASHBOARD)
+    return await _signed_in(request, visit, session, DASHBOARD)
 
 
 async def sign_out(request: Request) -> Response:
@@ -96,8 +96,11 @@ def _sign_in_page(request: Request, visit: Visit, target: str, status_code: int 
     return signed_in_page(request, visit, "sign_in.html", context, status_code)
 
 
-def _signed_in(request: Request, session: Session, target: str) -> Response:
-    """On to a page, with a new session: one that somebody else may have prepared is never signed in."""
+async def _signed_in(request: Request, visit: Visit, session: Session, target: str) -> Response:
+    """On to a page, with a new session: one that somebody else may have prepared is never signed in. The one before, if
+    there was any, ends: its cookie is overwritten, so nobody could sign out of it any more."""
+    rt = runtime(request)
+    await sessions.sign_out(rt, visit.session)
     answer = go_to(request, target)
-    set_cookie(answer, runtime(request), session)
+    set_cookie(answer, rt, session)
     return answer

@@ -32,6 +32,10 @@ STAGE_HEIGHT_PERCENT = 78
 # From so many times its width on a picture is read from top to bottom, like a long screenshot, and not fitted in.
 TALL_RATIO = 2.2
 TALL_WIDTH = "40rem"
+# Fewer pixels fit on a screen without becoming unreadable: even a phone's shows half of each.
+TALL_HEIGHT_PX = 1000
+# Twitter's least for its large card; in one a smaller picture would be a blur.
+CARD_WIDTH_PX, CARD_HEIGHT_PX = 300, 157
 
 _SIZE_LABELS = {"s": "Small", "m": "Medium", "l": "Large", None: "Full"}
 _FORMAT_LABELS = {one: one.upper() for one in Format} | {Format.WEBP: "WebP"}
@@ -85,6 +89,7 @@ def _context(request: Request, media: Media) -> dict[str, Any]:
         "format_labels": _FORMAT_LABELS,
         "metadata": [(key, _text(value)) for key, value in media.metadata.items()],
         "preview": (still := previews(media, offered)[0]),
+        "twitter_card": _twitter_card(still),
         "preview_url": address(picture_stem(rt.src_url, media), still.format, still.size),
         **_sharing(request, media, offered),
     }
@@ -120,7 +125,12 @@ def _srcset(stem: str, choices: list[Shown]) -> str:
 
 
 def _is_tall(shown: Picture) -> bool:
-    return shown.height > shown.width * TALL_RATIO
+    return shown.height > max(shown.width * TALL_RATIO, TALL_HEIGHT_PX)
+
+
+def _twitter_card(still: Shown) -> str:
+    is_large = still.width >= CARD_WIDTH_PX and still.height >= CARD_HEIGHT_PX
+    return "summary_large_image" if is_large else "summary"
 
 
 def _screen_sizes(shown: Picture) -> str:

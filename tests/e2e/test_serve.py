@@ -55,6 +55,12 @@ def test_it_says_where_it_listens_and_what_to_type(serve: Start, tmp_path: Path)
     assert server.get("/healthz").json() == {"status": "ok"}
 
 
+@pytest.mark.slow
+def test_where_uploads_need_a_key_what_it_says_to_type_has_a_place_for_one(serve: Start) -> None:
+    server = serve(config="[anonymous]\nenabled = false\n")
+    assert 'curl -H "Authorization: Bearer YOUR_API_KEY" -F file=@photo.jpg ' in server.stdout
+
+
 def test_the_installed_command_is_the_module() -> None:
     installed = Path(sys.executable).parent / "imgpro-lite"
     if not installed.exists():

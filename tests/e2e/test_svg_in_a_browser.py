@@ -1,7 +1,6 @@
 """Stored SVG in a real browser: no program in it runs, and nobody outside is asked for anything."""
 
 import contextlib
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -11,14 +10,12 @@ from typing import Any
 
 import hostile_svg
 import pytest
-from browser import Browser, find_browser, open_browser
+from browser import Browser, needs_browser, open_browser
 from running import Running, servers
 
 from imgpro_lite.web.cdn import SVG_POLICY
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
-)
+pytestmark = needs_browser
 
 # Long enough for a program that waits for the document, and for what it asks for.
 SETTLE_SECONDS = 0.2

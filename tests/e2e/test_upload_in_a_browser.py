@@ -1,29 +1,36 @@
 """The page that uploads in a real browser: every way in, what each file is told, and what people take away."""
 
+import json
 import re
 import signal
-import sys
 import threading
 from collections.abc import Iterator
 from http.server import ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from browser import LOWEST_CONTRAST, find_browser, open_browser
+from browser import needs_browser, open_browser
 from commands import authorization, make_key
 from images import encode, make_photo
 from running import Running, servers, until
 from uploading import PICTURE, WATCH, Origin, Uploader
 
-from imgpro_lite.errors import Action, Overloaded, QuotaExceeded, RateLimited
+from imgpro_lite.errors import Action, Overloaded, QuotaExceeded, RateLimited, Unauthorized
 
-pytestmark = pytest.mark.skipif(
-    sys.platform != "linux" or find_browser() is None, reason="there is no Chromium on this machine"
-)
+pytestmark = needs_browser
 
 HOSTILE = '"><img src=x onerror=hacked()><svg onload=hacked()>.png'
-SMALLEST_TEXT_CONTRAST = 4.5  # WCAG 2.2, 1.4.3 (AA)
-SMALLEST_TARGET_PX = 44  # of what a finger hits (WCAG 2.2, 2.5.5)
+# What the page says was left after each of some answers.
+TELL_ALLOWANCES = """async (answers) => {
+  const scripts = performance.getEntriesByType("resource").map((one) => one.name);
+  const { Allowance } = await import(scripts.find((name) => name.includes("/allowance.")));
+  const left = new Allowance(document.createElement("p"));
+  return answers.map(([reset, remaining]) => {
+    const header = { Reset: reset, Remaining: remaining, Limit: 20 };
+    left.show((name) => String(header[name.replace("X-RateLimit-", "")] ?? ""));
+    return left.element.textContent;
+  });
+}"""
 
 
 @pytest.fixture(scope="module")
@@ -230,6 +237,88 @@ def test_a_key_is_kept_only_when_asked_to_and_only_in_the_tab(page: Uploader, se
     assert page.browser.run("sessionStorage.length") == 0
 
 
+def test_what_was_uploaded_is_there_again_until_it_is_cleared(page: Uploader, server: Running) -> None:
+    page.pick(page.put("first.png", PICTURE), page.put("bad.png", b"bad"), page.put("second.png", PICTURE))
+    rows = page.wait(3)
+    page.browser.click(".name a")
+    page.browser.goto(page.url + "/")
+    until(lambda: len(page.rows()) == 2)
+    assert page.rows() == [rows[0], rows[2]]
+    for part in ("total", "copy-all", "clear"):
+        assert page.browser.run(f"document.querySelector('[data-part={part}]').checkVisibility()")
+    page.click("[data-part=copy-all]")
+    until(lambda: page.text("copy-all") == "Copied")
+    assert page.copied() == f"{rows[0]['text']}\n{rows[2]['text']}"
+    page.click("[data-part=clear]")
+    assert page.rows() == []
+    page.browser.goto(page.url + "/")
+    until(lambda: page.browser.run("document.getElementById('upload-files').multiple"))
+    assert page.rows() == []
+    assert page.browser.run("sessionStorage.length") == 0
+
+
+def test_nothing_is_sent_before_the_key_is_known_to_work(page: Uploader, server: Running) -> None:
+    page.type_into("key", "img_live_mistyped")
+    page.pick(page.put("one.png", PICTURE), page.put("two.png", PICTURE))
+    until(lambda: page.text("key-state") == "The server does not know this key.")
+    assert [row["says"] for row in page.rows()] == ["Waits for an API key that works"] * 2
+    assert page.browser.run("document.querySelector('[data-part=key]').checkVisibility()")
+    assert [url for _, url, _ in page.browser.requests() if url.endswith("/v1/upload")] == []
+    page.type_into("key", make_key(server.data_dir)["key"])
+    assert [row["state"] for row in page.wait(2)] == ["done"] * 2
+
+
+def test_a_key_that_is_revoked_in_the_middle_stops_the_others(page: Uploader, server: Running) -> None:
+    page.type_into("key", make_key(server.data_dir)["key"])
+    until(lambda: page.text("key-state") == "This key works.")
+    with page.refusing(Unauthorized()):
+        page.pick(page.put("one.png", PICTURE))
+    until(lambda: page.text("key-state") == "The server does not know this key.")
+    assert page.rows()[0]["says"] == "Waits for an API key that works"
+    page.type_into("key", "")
+    assert page.wait(1)[0]["state"] == "done"
+
+
+def test_many_are_tried_again_and_cancelled_together(page: Uploader, server: Running) -> None:
+    page.browser.call("Network.setBlockedURLs", urls=["*/v1/upload"])
+    page.pick(*(page.put(f"{number}.png", PICTURE) for number in range(4)))
+    page.wait(4)
+    assert page.text("total") == "0 of 4 uploaded, 4 failed"
+    page.browser.call("Network.setBlockedURLs", urls=[])
+    server.process.send_signal(signal.SIGSTOP)
+    try:
+        page.click("[data-part=again-all]")
+        until(lambda: [row["state"] for row in page.rows()] == ["sending"] * 3 + ["waiting"])
+        assert re.fullmatch(r"0 of 4 uploaded, .+ of \d+ KB sent", page.text("total"))
+        page.click("[data-part=cancel-all]")
+        assert page.rows() == []
+    finally:
+        server.process.send_signal(signal.SIGCONT)
+    page.browser.events.clear()  # the browser complains of what was blocked
+
+
+def test_what_is_left_is_told_by_the_latest_answer(page: Uploader) -> None:
+    """Of one hour it is the answer with the least left, in whatever order they arrive."""
+    answers = [(7200, 18), (7200, 19), (3600, 1), (10800, 20), (7200, 17)]
+    told = page.browser.call(
+        "Runtime.evaluate",
+        expression=f"({TELL_ALLOWANCES})({json.dumps(answers)})",
+        awaitPromise=True,
+        returnByValue=True,
+    )["result"]["value"]
+    shown = [18, 18, 18, 20, 20]
+    assert told == [f"{number} of 20 uploads left this hour." for number in shown]
+
+
+def test_a_drop_without_pictures_is_answered(page: Uploader) -> None:
+    page.hand_over("drop", {}, **{"text/uri-list": ""})
+    until(lambda: page.text("trouble") == "There is no picture in what was dropped.")
+    assert page.browser.run("document.querySelector('[data-part=trouble]').checkVisibility()")
+    page.pick(page.put("one.png", PICTURE))
+    page.wait(1)
+    assert page.text("trouble") == ""
+
+
 @pytest.mark.slow  # a server of its own, as the next one
 def test_without_anonymous_uploads_the_page_asks_for_a_key(uploader: Uploader, tmp_path: Path) -> None:
     with servers(tmp_path) as start:
@@ -276,30 +365,13 @@ def test_uploads_are_cancelled(page: Uploader, server: Running) -> None:
     assert page.wait(1)[0]["state"] == "done"
 
 
-def test_every_screen_and_everyone(page: Uploader, server: Running) -> None:
-    """No screen is too narrow, nothing too pale or too small for a finger, and everything has a name."""
-    for width_px, dark in ((320, False), (320, True), (1280, False), (1280, True)):
-        page.browser.show(width_px=width_px, dark=dark)
-        page.open(server)
-        page.click("summary")
-        page.pick(page.put("a" * 120 + ".png", PICTURE), page.put("bad.png", b"bad"), page.put("b.png", PICTURE))
-        page.wait(3)
-        assert page.browser.run("document.documentElement.scrollWidth") == width_px
-        contrast, text = page.browser.run(LOWEST_CONTRAST)
-        assert contrast >= SMALLEST_TEXT_CONTRAST, (text, dark)
-        assert min(page.heights_px()) >= SMALLEST_TARGET_PX
-    names = page.names()
-    assert len(names) > 20
-    assert [role for role, name in names if not name] == []
-    page.browser.show(width_px=1280, dark=False)
-
-
 def test_without_scripts_the_form_uploads(uploader: Uploader, server: Running) -> None:
     browser = uploader.browser
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
     try:
         browser.goto(f"{server.url}/")
-        assert browser.run("document.querySelector('.import').checkVisibility()") is False
+        for selector in (".import", ".drop"):
+            assert browser.run(f"document.querySelector('{selector}').checkVisibility()") is False
         uploader.pick(uploader.put("plain.png", PICTURE))
         browser.click("noscript button")
         assert browser.run("document.querySelector('h1').textContent") == "plain.png"
@@ -320,7 +392,12 @@ def test_who_is_signed_in_uploads_without_a_key(uploader: Uploader, server: Runn
     assert sent["X-CSRF-Token"] == csrf
     assert "Authorization" not in sent
     uploader.check_quiet()
+    assert "You are signed in" in browser.run("document.querySelector('main').textContent")
     browser.call("Network.clearBrowserCookies")
+    browser.goto(f"{server.url}/")
+    until(lambda: browser.run("document.getElementById('upload-files').multiple"))
+    assert uploader.rows() == []
+    assert browser.run("sessionStorage.length") == 0
     listed = server.get("/v1/media", headers={"Authorization": f"Bearer {key}"}).json()
     assert [item["name"] for item in listed["items"]] == ["mine.png"]
 

@@ -3,7 +3,13 @@
 
 const gallery = document.getElementById("gallery");
 const TOLD_MILLISECONDS = 6000; // long enough to be read
+const FIELD_LABELS = {
+  external_id: "Your own id",
+  ids: "The selection",
+  metadata: "Details",
+};
 let hiding;
+let hasSessionEnded = false;
 const csrfToken = document.querySelector("meta[name=csrf-token]").content;
 
 // A refusal. `errors` has the messages of each wrong field, `body` the whole answer.
@@ -12,6 +18,12 @@ class Refused extends Error {
     super(message);
     this.errors = body.errors || {};
     this.body = body;
+  }
+
+  // What was wrong, for a line of its own.
+  get words() {
+    const fields = Object.entries(this.errors).map(([field, messages]) => fieldProblem(field, messages));
+    return fields.join(" ") || this.message;
   }
 }
 
@@ -27,20 +39,33 @@ async function callApi(method, path, body) {
   }
   const content = await answer.json().catch(() => ({}));
   if (answer.ok) return content;
-  if (answer.status === 401 && !isSecureContext) {
-    throw new Refused("Your browser lets this page work only over https://.");
-  }
+  hasSessionEnded = answer.status === 401;
   throw new Refused(content.message || "Something went wrong on the server.", content);
 }
 
-// Tell it to everybody, screen readers too. A problem stays until something else is told; "aside" is for them alone.
-function tell(text, kind = "") {
-  const line = document.getElementById("status");
-  line.textContent = text;
-  line.className = kind === "aside" ? "unseen" : `toast ${kind}`;
-  clearTimeout(hiding);
-  if (kind !== "bad") hiding = setTimeout(() => (line.textContent = ""), TOLD_MILLISECONDS);
+// The messages of the API about a field, which go on where its name ends.
+function fieldProblem(field, messages) {
+  const name = field.split(".").pop();
+  const label = FIELD_LABELS[name] || name.charAt(0).toUpperCase() + name.slice(1);
+  return `${label} ${messages.join(", ")}.`;
 }
+
+// Tell it to everybody, screen readers too. A problem stays until it is closed or something else is told; "aside" is
+// for screen readers alone.
+function tell(text, kind = "") {
+  const toast = document.getElementById("toast");
+  document.getElementById("status").textContent = text;
+  toast.className = kind === "aside" ? "unseen" : `toast ${kind}`;
+  document.getElementById("status-close").hidden = kind !== "bad";
+  document.getElementById("sign-in-again").hidden = kind !== "bad" || !hasSessionEnded;
+  clearTimeout(hiding);
+  if (kind !== "bad") hiding = setTimeout(() => tell("", "aside"), TOLD_MILLISECONDS);
+}
+
+document.getElementById("status-close").addEventListener("click", () => {
+  tell("", "aside");
+  focusGallery();
+});
 
 function countImages(number) {
   return number === 1 ? "1 image" : `${number.toLocaleString("en")} images`;

@@ -8,7 +8,9 @@ const FIXED_FIELDS = new Set(
   "id name url src width height filesize extension editable tags namespace public created_at expires_at date external_id"
     .split(" "),
 );
+const LONG_VALUE_CHARS = 60; // more are hard to see in one line
 let shown = null; // the image as the API told it
+let untouched = new Map(); // the fields as they were filled in: a field cannot hold every text to the letter
 
 gallery.addEventListener("click", (event) => {
   const link = event.target.closest(".tile a");
@@ -18,7 +20,6 @@ gallery.addEventListener("click", (event) => {
 });
 
 editorForm.addEventListener("submit", (event) => {
-  if (event.submitter?.value === "close") return;
   event.preventDefault();
   save();
 });
@@ -26,17 +27,60 @@ editorForm.addEventListener("submit", (event) => {
 document.getElementById("add-detail").addEventListener("click", () => addDetail("", "").querySelector(".key").focus());
 
 document.getElementById("delete-one").addEventListener("click", async () => {
-  const tile = tileOf(shown.id);
-  if ((await confirmDeletion(1)) && (await deleteTiles([tile]))) editor.close();
+  const tile = tileOf(shown.id) ?? makeTile(shown); // it may be further down than is loaded
+  if (!(await confirmDeletion(1)) || !(await deleteTiles([tile]))) return;
+  editor.close();
+  focusGallery();
+});
+
+document.getElementById("close-editor").addEventListener("click", leaveEditor);
+
+editor.addEventListener("cancel", (event) => {
+  event.preventDefault();
+  leaveEditor();
+});
+
+// The open editor is a step in the history, so that Back closes it and leads back to it from the page of the image.
+editor.addEventListener("close", () => {
+  if (history.state?.editor) history.back();
+});
+
+addEventListener("popstate", async ({ state }) => {
+  if (state?.editor) return editor.open || showImage(state.editor);
+  if (!editor.open) return;
+  if (await mayLeave()) editor.close();
+  else history.forward();
+});
+
+addEventListener("beforeunload", (event) => {
+  if (editor.open && hasEdits()) event.preventDefault();
 });
 
 async function openEditor(id) {
+  if (await showImage(id)) history.pushState({ ...history.state, editor: id }, "");
+}
+
+async function showImage(id) {
   try {
     fill(await callApi("GET", `/media/${id}`));
     editor.showModal();
+    return true;
   } catch (refused) {
-    tell(refused.message, "bad");
+    tell(refused.words, "bad");
+    return false;
   }
+}
+
+async function leaveEditor() {
+  if (await mayLeave()) editor.close();
+}
+
+async function mayLeave() {
+  return !hasEdits() || ask("Leave without saving?", "What you have changed here is lost then.", "Discard changes", "Keep editing");
+}
+
+function hasEdits() {
+  return Object.keys(changes()).length > 0;
 }
 
 function fill(media) {
@@ -53,15 +97,27 @@ function fill(media) {
   for (const [name, value] of Object.entries(fieldValues(media))) editorForm.elements[name].value = value;
   editorForm.elements.public.checked = media.public;
   details.replaceChildren();
-  for (const [key, value] of Object.entries(metadataOf(media))) addDetail(key, asText(value));
+  for (const [key, value] of Object.entries(metadataOf(media))) addDetail(key, asText(value), key);
+  untouched = new Map([...editorForm.elements].map((field) => [field, field.value]));
   showProblems({});
+}
+
+function isTouched(field) {
+  return field.value !== untouched.get(field);
 }
 
 function facts(media) {
   const parts = [`${media.width} × ${media.height} pixels`, `${Math.ceil(media.filesize / 1024).toLocaleString("en")} KB`];
-  parts.push(`uploaded ${new Date(media.created_at * 1000).toLocaleString()}`);
-  if (media.expires_at) parts.push(`expires ${new Date(media.expires_at * 1000).toLocaleString()}`);
-  return parts.join(", ");
+  parts.push(`uploaded ${whenItIs(media.created_at)}`);
+  if (media.expires_at) parts.push(`expires ${whenItIs(media.expires_at)}`);
+  return parts.join(" · ");
+}
+
+// As all pages write times, but in the time of this device.
+function whenItIs(at) {
+  const time = new Date(at * 1000);
+  const clock = time.toLocaleTimeString("en-GB", { hour: "2-digit", minute: "2-digit" });
+  return `${time.toLocaleDateString("en-GB", { dateStyle: "long" })}, ${clock}`;
 }
 
 function fieldValues(media) {
@@ -87,22 +143,25 @@ function asLocalTime(at) {
   return new Date(time.getTime() - time.getTimezoneOffset() * 60_000).toISOString().slice(0, 19);
 }
 
-function addDetail(key, value) {
+// A row for one detail. `original` is the key that the image has it under; a new one has none.
+function addDetail(key, value, original = null) {
   const row = document.getElementById("detail").content.firstElementChild.cloneNode(true);
+  const isLong = value.includes("\n") || value.length > LONG_VALUE_CHARS;
+  row.querySelector(isLong ? "input.value" : "textarea").remove();
   row.querySelector(".key").value = key;
   row.querySelector(".value").value = value;
+  row.original = original;
   row.querySelector("button").addEventListener("click", () => row.remove());
   details.append(row);
   return row;
 }
 
-// What differs from the image as it is, in the words of the API.
+// What differs from the image as it is, in the words of the API. What nobody has touched is never sent.
 function changes() {
-  const before = fieldValues(shown);
   const changed = {};
-  for (const name of Object.keys(before)) {
-    const value = editorForm.elements[name].value.trim();
-    if (value !== before[name]) changed[name] = value || (name === "name" ? "" : null);
+  for (const name of Object.keys(fieldValues(shown))) {
+    const field = editorForm.elements[name];
+    if (isTouched(field)) changed[name] = field.value.trim() || (name === "name" ? "" : null);
   }
   if (changed.date) changed.date = Math.floor(new Date(changed.date).getTime() / 1000);
   if (editorForm.elements.public.checked !== shown.public) changed.public = editorForm.elements.public.checked;
@@ -113,11 +172,31 @@ function changes() {
 
 function metadataChanges() {
   const before = metadataOf(shown);
-  const rows = [...details.children].map((row) => [row.querySelector(".key").value.trim(), row.querySelector(".value").value]);
-  const after = Object.fromEntries(rows.filter(([key]) => key));
-  const changed = Object.entries(after).filter(([key, value]) => !(key in before) || asText(before[key]) !== value);
-  const removed = Object.keys(before).filter((key) => !(key in after));
+  const after = new Map([...details.children].map(readDetail).filter(([key]) => key));
+  const removed = Object.keys(before).filter((key) => !after.has(key));
+  const changed = [...after].filter(([key, value]) => !Object.hasOwn(before, key) || before[key] !== value);
   return Object.fromEntries([...changed, ...removed.map((key) => [key, null])]);
+}
+
+// The key and the value of a row: the very ones of the image where nobody has touched them.
+function readDetail(row) {
+  const [key, value] = [row.querySelector(".key"), row.querySelector(".value")];
+  const isNew = row.original === null;
+  const old = isNew ? "" : metadataOf(shown)[row.original];
+  return [
+    isNew || isTouched(key) ? key.value.trim() : row.original,
+    isNew || isTouched(value) ? asValue(value.value, old) : old,
+  ];
+}
+
+// What was no text before (a number, a list) stays what it is where it can.
+function asValue(text, old) {
+  if (typeof old === "string") return text;
+  try {
+    return JSON.parse(text);
+  } catch {
+    return text;
+  }
 }
 
 async function save() {
@@ -126,9 +205,11 @@ async function save() {
     const tile = tileOf(media.id);
     if (tile) showOnTile(tile, media);
     editor.close();
+    settle(tile ? [tile] : []);
+    if (tile && !tile.isConnected) focusGallery();
     tell("Saved");
   } catch (refused) {
-    showProblems(refused.errors, refused.message);
+    showProblems(refused.errors, refused.words);
   }
 }
 
@@ -137,8 +218,8 @@ function showProblems(errors, message = "") {
   const unplaced = { ...errors };
   for (const line of editorForm.querySelectorAll(".problem")) {
     const name = line.id.replace("problem-", "");
-    const text = (errors[name] || []).join(", ");
-    line.textContent = text && `This ${text}.`;
+    const text = errors[name] ? fieldProblem(name, errors[name]) : "";
+    line.textContent = text;
     line.hidden = !text;
     editorForm.elements[name]?.setAttribute?.("aria-invalid", String(Boolean(text)));
     delete unplaced[name];
@@ -149,3 +230,5 @@ function showProblems(errors, message = "") {
   last.hidden = !last.textContent;
   editorForm.querySelector("[aria-invalid=true]")?.focus();
 }
+
+if (history.state?.editor) showImage(history.state.editor); // back from its page, or loaded anew

@@ -37,6 +37,7 @@ export function takeDrops(target, { onFiles, onAddress, onUnreadable }) {
       const files = await filesOf(event.dataTransfer);
       if (files.length) onFiles(files);
       else if (address) onAddress(address);
+      else onUnreadable("There is no picture in what was dropped.");
     } catch {
       onUnreadable("What was dropped cannot be read.");
     }

@@ -13,10 +13,11 @@ gallery.addEventListener("click", (event) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (event.key === "Escape" && !document.querySelector("dialog[open]")) pickAll(false);
+  const isTyping = event.target.matches("textarea, select, input:not([type=checkbox], [type=radio])");
+  if (event.key === "Escape" && !isTyping && !document.querySelector("dialog[open]")) pickAll(false);
 });
 
-document.getElementById("select-all")?.addEventListener("click", () => pickAll(true));
+document.getElementById("select-all").addEventListener("click", () => pickAll(true));
 document.getElementById("select-none").addEventListener("click", () => pickAll(false));
 
 for (const form of selection.querySelectorAll("form")) {
@@ -52,60 +53,97 @@ function pickAll(isPicked) {
 
 function showSelection() {
   const count = pickedTiles().length;
+  const hasFocus = [...selection.querySelectorAll("*"), document.body].includes(document.activeElement);
+  const isToGo = count === 0 && !selection.hidden;
   selection.hidden = count === 0;
   document.getElementById("selected").textContent = `${countImages(count)} selected`;
+  if (isToGo && hasFocus) focusGallery();
 }
 
 async function changeSelected(form, choice) {
   const fields = new FormData(form);
   const update = {
     tags: () => ({ tags: fields.get("tags"), tag_mode: choice }),
-    namespace: () => ({ namespace: fields.get("namespace").trim() || null }),
+    namespace: () => ({ namespace: choice === "none" ? null : fields.get("namespace").trim() }),
     public: () => ({ public: choice === "true" }),
   }[form.dataset.change]();
-  const tiles = pickedTiles();
-  try {
-    let updated = 0;
-    for (const ids of batches(tiles)) updated += (await callApi("PATCH", "/media/batch", { ids, update })).updated;
-    if ("public" in update) for (const tile of tiles) tile.querySelector(".badge").hidden = update.public;
-    form.reset();
-    tell(`${countImages(updated)} changed`);
-  } catch (refused) {
-    tell(refused.message, "bad");
+  const isDone = await eachBatch(pickedTiles(), "changed", async (batch) => {
+    const { updated } = await callApi("PATCH", "/media/batch", { ids: idsOf(batch), update });
+    for (const tile of batch) showUpdate(tile, update);
+    settle(batch);
+    return updated;
+  });
+  if (isDone) form.reset();
+}
+
+// Do something with images, as many at once as the API takes, and tell how it went: whether all of it did. What was not
+// done stays selected, so that it can be tried again.
+async function eachBatch(tiles, done, act) {
+  let count = 0;
+  for (let start = 0; start < tiles.length; start += MAX_BATCH_IMAGES) {
+    const batch = tiles.slice(start, start + MAX_BATCH_IMAGES);
+    try {
+      count += await act(batch);
+    } catch (refused) {
+      for (const tile of tiles.slice(0, start)) tile.querySelector(".choose input").checked = false;
+      showSelection();
+      tell(start ? `${count} of ${countImages(tiles.length)} ${done}. ${refused.words}` : refused.words, "bad");
+      return false;
+    }
+    if (start + MAX_BATCH_IMAGES < tiles.length) tell(`${count} of ${countImages(tiles.length)} ${done} …`);
+  }
+  showSelection();
+  tell(`${countImages(count)} ${done}`);
+  return true;
+}
+
+function idsOf(tiles) {
+  return tiles.map((tile) => tile.dataset.id);
+}
+
+// What a batch has changed, of which the API tells only how many there were.
+function showUpdate(tile, update) {
+  if ("public" in update) tile.querySelector(".badge").hidden = update.public;
+  if ("namespace" in update) tile.dataset.namespace = update.namespace || "";
+  if ("tags" in update) {
+    const tags = new Set(splitTags(tile.dataset.tags));
+    for (const tag of splitTags(update.tags)) update.tag_mode === "add" ? tags.add(tag) : tags.delete(tag);
+    tile.dataset.tags = [...tags].join(",");
   }
 }
 
-function batches(tiles) {
-  const ids = tiles.map((tile) => tile.dataset.id);
-  const found = [];
-  for (let start = 0; start < ids.length; start += MAX_BATCH_IMAGES) found.push(ids.slice(start, start + MAX_BATCH_IMAGES));
-  return found;
-}
-
-// Ask before images are deleted: whether they are to be.
-function confirmDeletion(count) {
+// Ask before something is lost: whether it is to be.
+function ask(question, words, yes, no) {
   const dialog = document.getElementById("confirm");
-  document.getElementById("confirm-title").textContent = `Delete ${countImages(count)}?`;
+  document.getElementById("confirm-title").textContent = question;
+  document.getElementById("confirm-words").textContent = words;
+  document.getElementById("confirm-yes").textContent = yes;
+  document.getElementById("confirm-no").textContent = no;
   dialog.returnValue = "keep";
   dialog.showModal();
   return new Promise((resolve) => {
-    dialog.addEventListener("close", () => resolve(dialog.returnValue === "delete"), { once: true });
+    const settle = () => {
+      if (dialog.open) return; // browsers tell late that it was closed: that was the question before
+      dialog.removeEventListener("close", settle);
+      resolve(dialog.returnValue === "delete");
+    };
+    dialog.addEventListener("close", settle);
   });
 }
 
-async function deleteTiles(tiles) {
-  try {
-    let deleted = 0;
-    for (const ids of batches(tiles)) deleted += (await callApi("DELETE", "/media/batch", { ids })).deleted;
-    for (const tile of tiles) tile.remove();
-    lastPicked = null;
-    showSelection();
-    tell(`${countImages(deleted)} deleted`);
-    return true;
-  } catch (refused) {
-    tell(refused.message, "bad");
-    return false;
-  }
+function confirmDeletion(count) {
+  const [what, whom] = count === 1 ? ["It is", "it"] : ["They are", "them"];
+  const words = `${what} gone from every address at once. You cannot bring ${whom} back yourself.`;
+  return ask(`Delete ${countImages(count)}?`, words, "Delete", "Keep");
 }
 
-showSelection(); // the browser keeps boxes over a reload
+// Delete images, which are then gone from the gallery: whether all are.
+function deleteTiles(tiles) {
+  lastPicked = null;
+  return eachBatch(tiles, "deleted", async (batch) => {
+    const { deleted } = await callApi("DELETE", "/media/batch", { ids: idsOf(batch) });
+    for (const tile of batch) tile.remove();
+    settle([]);
+    return deleted;
+  });
+}

@@ -1,10 +1,13 @@
 // Uploads from a page: files that are picked, dropped or pasted, and addresses to import, three at a time.
 
+import { Allowance } from "./allowance.js";
 import { copy } from "./clipboard.js";
+import { keepFinished, keptFinished } from "./finished.js";
 import { looksLikePicture, takeDrops, takePastes } from "./intake.js";
-import { keep, kept } from "./kept_key.js";
+import { showTotal } from "./total.js";
+import { UploadKey } from "./upload_key.js";
 import { Row } from "./upload_row.js";
-import { allowance, clock, NOTATIONS, timeIn } from "./words.js";
+import { clock, NOTATIONS, reason } from "./words.js";
 
 const PARALLEL = 3; // enough to fill a line; more would only take turns
 const LONGEST_WAIT_SECONDS = 3700; // an hourly window is the longest that is worth waiting for
@@ -13,11 +16,11 @@ const FINAL_ERRORS = ["file_too_large", "unsupported_format"]; // the same file 
 
 const box = document.getElementById("upload");
 const limits = box.dataset;
-const csrf = document.querySelector('meta[name="csrf-token"]')?.content; // there where somebody is signed in
 const part = (name) => box.querySelector(`[data-part="${name}"]`);
 const files = part("files");
 const jobs = [];
-let key = "";
+const left = new Allowance(part("allowance"));
+const key = new UploadKey(part, { api: limits.api, left, onChange: go, onCaller: () => (resumesAt = 0) });
 let resumesAt = 0; // milliseconds, as Date.now() counts
 let isPausing = false;
 let added = 0; // since the queue was empty
@@ -41,36 +44,48 @@ function showAddress(address) {
 
 function add(job) {
   added = inState("waiting", "sending").length ? added + 1 : 1;
-  job.row = new Row(part("row"), job.name, { onAgain: () => enqueue(job), onAway: () => remove(job) });
+  showTrouble("");
+  addRow(job);
   if (job.file) job.row.preview(job.file);
+  enqueue(job);
+}
+
+function addRow(job) {
+  job.row = new Row(part("row"), job.name, { onAgain: () => enqueue(job), onAway: () => remove(job) });
   jobs.push(job);
   part("rows").append(job.row.element);
   part("uploads").hidden = false;
-  enqueue(job);
+}
+
+function restore() {
+  for (const media of keptFinished(limits.keepsFor)) {
+    const job = { name: media.name };
+    addRow(job);
+    showFinished(job, media);
+  }
+  pump();
 }
 
 function enqueue(job) {
   const problem = job.file && problemOf(job.file);
   if (problem) return fail(job, { error: FINAL_ERRORS[0], message: problem });
-  if (!isKnown() && limits.anonymous !== "true") return fail(job, { message: askForKey() });
+  if (!key.isKnown && limits.anonymous !== "true") return fail(job, { message: askForKey() });
   job.state = "waiting";
   job.row.tell("");
-  job.row.showWaiting("Waiting");
+  job.row.showWaiting(waitingWords());
   pump();
 }
 
 // What the server would refuse is refused before it is sent.
 function problemOf(file) {
   const isSvg = file.type === "image/svg+xml" || /\.svg$/i.test(file.name);
-  const ordinaryMb = Number(isKnown() ? limits.fileMb : limits.anonymousFileMb);
+  const ordinaryMb = Number(key.isKnown ? limits.fileMb : limits.anonymousFileMb);
   const limitMb = isSvg ? Math.min(ordinaryMb, Number(limits.svgFileMb)) : ordinaryMb;
   if (file.size > limitMb * BYTES_PER_MB) return `The file exceeds the limit of ${limitMb} MB${isSvg ? " for SVG" : ""}.`;
   if (file.size === 0) return "The file is empty.";
   if (file.type && !looksLikePicture(file)) return "The file is not a picture.";
   return "";
 }
-
-const isKnown = () => Boolean(csrf || key);
 
 function askForKey() {
   part("options").open = true;
@@ -83,21 +98,22 @@ function askForKey() {
 const inState = (...states) => jobs.filter((job) => states.includes(job.state));
 
 function pump() {
-  if (Date.now() < resumesAt) return;
-  for (const job of inState("waiting")) {
-    if (inState("sending").length >= PARALLEL) return;
-    send(job);
+  if (!key.isHolding && Date.now() >= resumesAt) {
+    const free = Math.max(0, PARALLEL - inState("sending").length);
+    inState("waiting").slice(0, free).forEach(send);
   }
+  if (key.isWrong && inState("waiting").length) part("options").open = true;
+  showTotal(part, jobs);
 }
 
 function send(job) {
   const xhr = (job.xhr = new XMLHttpRequest());
-  job.state = "sending";
+  Object.assign(job, { state: "sending", key: key.text });
   job.row.tell("");
-  job.row.showProgress("Fetching …", 0, job.file?.size);
+  showSent(job, 0, job.file?.size, "Fetching …");
   xhr.open("POST", `${limits.api}/${job.file ? "upload" : "import"}`);
-  for (const [name, value] of Object.entries(credentials())) xhr.setRequestHeader(name, value);
-  xhr.upload.addEventListener("progress", ({ loaded, total }) => job.file && job.row.showProgress("", loaded, total));
+  for (const [name, value] of Object.entries(key.headers)) xhr.setRequestHeader(name, value);
+  xhr.upload.addEventListener("progress", ({ loaded, total }) => job.file && showSent(job, loaded, total));
   xhr.upload.addEventListener("load", () => job.file && job.row.showProgress("Processing …"));
   xhr.addEventListener("load", () => settle(job));
   xhr.addEventListener("error", () => {
@@ -108,6 +124,12 @@ function send(job) {
   xhr.send(job.file ? formOf(job) : JSON.stringify({ url: job.url, ...fields() }));
 }
 
+function showSent(job, loaded, total, words = "") {
+  job.sentShare = total ? loaded / total : 0;
+  job.row.showProgress(words, loaded, total);
+  showTotal(part, jobs);
+}
+
 function formOf(job) {
   const form = new FormData();
   for (const [name, value] of Object.entries(fields())) form.append(name, value);
@@ -115,31 +137,28 @@ function formOf(job) {
   return form;
 }
 
-function credentials() {
-  if (csrf) return { "X-CSRF-Token": csrf };
-  return key ? { Authorization: `Bearer ${key}` } : {};
-}
-
 function fields() {
   const given = { tags: part("tags").value.trim(), namespace: part("namespace").value.trim() };
-  if (isKnown()) Object.assign(given, { ttl: part("ttl").value, public: part("private").checked ? "false" : "" });
+  if (key.isKnown) Object.assign(given, { ttl: part("ttl").value, public: part("private").checked ? "false" : "" });
   return Object.fromEntries(Object.entries(given).filter(([, value]) => value));
 }
 
 function settle(job) {
   const answer = parse(job.xhr.responseText);
-  showAllowance((name) => job.xhr.getResponseHeader(name));
+  left.show((name) => job.xhr.getResponseHeader(name));
   const isBusy = answer.error === "overloaded";
   const waitSeconds = isBusy ? Number(job.xhr.getResponseHeader("Retry-After")) : answer.action?.seconds;
   if (job.xhr.status === 201) finish(job, answer);
+  else if (job.key && answer.error === "unauthorized") hold(job);
   else if (waitSeconds > 0 && waitSeconds <= LONGEST_WAIT_SECONDS) postpone(job, answer, waitSeconds);
   else fail(job, { ...answer, message: reason(answer, job.xhr.status, waitSeconds) });
   pump();
 }
 
-function reason({ message = "" }, status, waitSeconds) {
-  const words = message || `The server answered with status ${status}.`;
-  return waitSeconds ? `${words} Try again after ${timeIn(waitSeconds)}.` : words;
+// Refused for its key, which may have been revoked in the middle, or replaced in the meantime.
+function hold(job) {
+  job.state = "waiting";
+  if (job.key === key.text) key.refuse();
 }
 
 function parse(text) {
@@ -163,30 +182,56 @@ function postpone(job, answer, seconds) {
 function countDown() {
   const seconds = Math.ceil((resumesAt - Date.now()) / 1000);
   isPausing = seconds > 0;
-  for (const job of inState("waiting")) job.row.showWaiting(isPausing ? `Next try in ${clock(seconds)}` : "Waiting");
+  showWaiting();
   if (isPausing) setTimeout(countDown, 1000);
   else pump();
 }
 
+// When the key is another one, or has been tried.
+function go() {
+  showWaiting();
+  pump();
+}
+
+function showWaiting() {
+  for (const job of inState("waiting")) job.row.showWaiting(waitingWords());
+}
+
+function waitingWords() {
+  if (key.isWrong) return "Waits for an API key that works";
+  const seconds = Math.ceil((resumesAt - Date.now()) / 1000);
+  return isPausing && seconds > 0 ? `Next try in ${clock(seconds)}` : "Waiting";
+}
+
 function finish(job, media) {
-  Object.assign(job, { state: "done", media });
-  const own = media.src.startsWith(limits.srcUrl) ? limits.srcBase + media.src.slice(limits.srcUrl.length) : media.src;
-  job.row.showDone(media, { page: `${limits.base}/${media.id}`, thumbnail: `${own}?size=s` });
-  showTexts([job]);
+  showFinished(job, media);
+  keepList();
   document.dispatchEvent(new CustomEvent("imgpro:uploaded", { detail: media }));
   tellHowItWent(job);
 }
 
+function keepList() {
+  if (limits.keepsFor) keepFinished(limits.keepsFor, inState("done").map((job) => job.media));
+}
+
+function showFinished(job, media) {
+  Object.assign(job, { state: "done", media });
+  const own = media.src.startsWith(limits.srcUrl) ? limits.srcBase + media.src.slice(limits.srcUrl.length) : media.src;
+  job.row.showDone(media, { page: `${limits.base}/${media.id}`, thumbnail: `${own}?size=s` });
+  showTexts([job]);
+}
+
 function fail(job, answer) {
-  job.state = "failed";
-  job.row.showFailure(answer.message, answer.action, { isFinal: FINAL_ERRORS.includes(answer.error) });
+  Object.assign(job, { state: "failed", isFinal: FINAL_ERRORS.includes(answer.error) });
+  job.row.showFailure(answer.message, answer.action, job);
   announce(`${job.name}: ${answer.message}`);
+  showTotal(part, jobs);
 }
 
 async function tellHowItWent(job) {
-  const left = inState("waiting", "sending").length;
+  const toGo = inState("waiting", "sending").length;
   const isCopied = added === 1 && (await job.row.copy());
-  const also = isCopied ? " Its link is on the clipboard." : left ? ` ${left} to go.` : "";
+  const also = isCopied ? " Its link is on the clipboard." : toGo ? ` ${toGo} to go.` : "";
   announce(`${job.media.name} is uploaded.${also}`);
 }
 
@@ -196,9 +241,16 @@ function remove(job) {
   job.row.element.remove();
   jobs.splice(jobs.indexOf(job), 1);
   part("uploads").hidden = !jobs.length;
+  part("notation").hidden = !inState("done").length;
   files.focus();
+  keepList();
   pump();
 }
+
+// Those that wait go first, so that none of them begins when another makes room.
+const cancelAll = () => [...inState("waiting"), ...inState("sending")].forEach(remove);
+const clearList = () => inState("done", "failed").forEach(remove);
+const tryAllAgain = () => inState("failed").forEach((job) => job.isFinal || enqueue(job));
 
 // ── What is seen ──
 
@@ -207,7 +259,6 @@ function showTexts(done) {
   const notation = NOTATIONS[part("notation").querySelector("input:checked").value];
   for (const job of done) job.row.text = notation(job.media);
   part("notation").hidden = false;
-  part("copy-all").hidden = inState("done").length < 2;
 }
 
 function copyAll() {
@@ -215,47 +266,11 @@ function copyAll() {
   copy(part("all"), part("copy-all"));
 }
 
-function showAllowance(get) {
-  const words = allowance(get);
-  if (words) part("allowance").textContent = `${words}.`;
-}
+// What was wrong with a drop that nothing came of.
+const showTrouble = (text) => (part("trouble").textContent = text);
 
 function announce(text) {
   part("status").textContent = text;
-}
-
-// ── The key ──
-
-async function useKey(text) {
-  key = /^[\x21-\x7e]*$/.test(text) ? text : "";
-  for (const element of box.querySelectorAll("[data-part=with-key]")) element.hidden = !isKnown();
-  part("without-key").hidden = isKnown();
-  keep(part("keep-key").checked ? key : "");
-  resumesAt = 0; // another caller need not wait
-  pump();
-  part("key-state").textContent = text ? await tryKey(text) : "";
-}
-
-async function tryKey(text) {
-  if (text !== key) return "This is no API key: it has characters that none has.";
-  const answer = await fetchUsage();
-  if (answer.status === 401) return "The server does not know this key.";
-  return answer.ok ? "This key works." : "";
-}
-
-async function fetchUsage() {
-  const answer = await fetch(`${limits.api}/usage`, { headers: credentials() });
-  if (!answer.ok) return answer;
-  const usage = await answer.json();
-  const known = {
-    "X-Monthly-Uploads-Limit": usage.uploads_limit,
-    "X-Monthly-Uploads-Remaining": usage.uploads_remaining,
-    "X-Storage-Limit": usage.storage_limit_bytes,
-    "X-Storage-Remaining": Math.max(0, usage.storage_limit_bytes - usage.storage_used_bytes),
-  };
-  part("allowance").textContent = ""; // a plan without limits has nothing to say
-  showAllowance((name) => (known[name] === null ? "" : String(known[name] ?? "")));
-  return answer;
 }
 
 // ── What people do ──
@@ -273,20 +288,13 @@ function listen() {
     part("url").value = "";
   });
   part("notation").addEventListener("change", () => showTexts(inState("done")));
-  part("copy-all").addEventListener("click", copyAll);
-  takeDrops(box, { onFiles: addFiles, onAddress: addAddress, onUnreadable: announce });
+  const buttons = { "copy-all": copyAll, "again-all": tryAllAgain, "cancel-all": cancelAll, clear: clearList };
+  for (const [name, act] of Object.entries(buttons)) part(name).addEventListener("click", act);
+  takeDrops(box, { onFiles: addFiles, onAddress: addAddress, onUnreadable: showTrouble });
   takePastes({ onFiles: addFiles, onAddress: showAddress });
   addEventListener("beforeunload", (event) => inState("waiting", "sending").length && event.preventDefault());
 }
 
-function listenToKey() {
-  part("key").value = kept();
-  part("keep-key").checked = Boolean(kept());
-  part("key").addEventListener("change", () => useKey(part("key").value.trim()));
-  part("keep-key").addEventListener("change", () => useKey(part("key").value.trim()));
-  useKey(kept());
-}
-
 listen();
-if (csrf) fetchUsage();
-else listenToKey();
+restore();
+key.begin();

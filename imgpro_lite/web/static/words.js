@@ -18,33 +18,15 @@ export function day(unixSeconds) {
 }
 
 // When so many seconds will have passed, by the clock on the wall.
-export function timeIn(seconds) {
+function timeIn(seconds) {
   const options = { day: "numeric", month: "long", hour: "2-digit", minute: "2-digit" };
   return new Date(Date.now() + seconds * 1000).toLocaleString("en-GB", options);
 }
 
-// What is left of a quota or of rate limits. `get` gives the value of a header, or nothing.
-export function allowance(get) {
-  const left = (name, daily, when) => {
-    const [remaining, limit] = [get(`${name}-Remaining${daily}`), get(`${name}-Limit${daily}`)].map(number);
-    return limit && `${remaining} of ${limit} uploads left ${when}`;
-  };
-  const storage = get("X-Storage-Limit");
-  return [
-    left("X-RateLimit", "", `this hour${get("X-RateLimit-Remaining") === "0" ? ` (more at ${resetTime(get)})` : ""}`),
-    left("X-RateLimit", "-Daily", "today"),
-    left("X-Monthly-Uploads", "", "this month"),
-    storage && `${fileSize(get("X-Storage-Remaining"))} of ${fileSize(storage)} of storage left`,
-  ]
-    .filter(Boolean)
-    .join(", ");
-}
-
-const number = (text) => text && Number(text).toLocaleString("en");
-
-function resetTime(get) {
-  const options = { hour: "2-digit", minute: "2-digit" };
-  return new Date(get("X-RateLimit-Reset") * 1000).toLocaleTimeString("en-GB", options);
+// Why an upload was refused, as the server says it.
+export function reason({ message = "" }, status, waitSeconds) {
+  const words = message || `The server answered with status ${status}.`;
+  return waitSeconds ? `${words} Try again after ${timeIn(waitSeconds)}.` : words;
 }
 
 // The same texts as on the page of an image: snippets.py.
