@@ -12,7 +12,7 @@ from shared import serve
 from starlette.routing import Route
 from wire import check_refusal, stored_blobs
 
-from imgpro_lite.app import routes
+from imgpro_lite.web.routes import routes
 
 
 @dataclass(frozen=True)

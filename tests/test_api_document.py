@@ -12,11 +12,11 @@ from starlette.routing import Route
 from test_docs import error_classes
 
 from imgpro_lite import bodies, errors, fields
-from imgpro_lite.app import routes
 from imgpro_lite.fields import RESERVED
 from imgpro_lite.settings import Settings
 from imgpro_lite.web import api_document
 from imgpro_lite.web.responses import CORS_EXPOSED_HEADERS
+from imgpro_lite.web.routes import routes
 
 # Of the routes, those that are for programs; the rest are pages and their files.
 DOCUMENTED = re.compile(r"/v1/|/healthz|/oembed|/\{team_hash")

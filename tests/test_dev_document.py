@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from conftest import Api, ApiFactory
 from openapi_spec_validator import OpenAPIV31SpecValidator
-from pages import check_page
+from pages import POLICY, SCRIPTS, check_page
 from pydantic import BaseModel
 from shared import serve
 from starlette.routing import Route
@@ -132,7 +132,7 @@ def test_real_answers_are_as_described(dev: Api, document: Any) -> None:
 
 
 def test_the_reference_has_it_too(dev: Api, document: Any) -> None:
-    page = check_page(dev.client.get("/api/reference"))
+    page = check_page(dev.client.get("/api/reference"), policy=POLICY + SCRIPTS)
     assert any(values.get("id") == "dev-mode" for _, values in page.tags)
     text = dev.client.get("/api/reference.md").text
     for one in control_operations(document):

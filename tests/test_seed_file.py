@@ -32,7 +32,7 @@ IMAGE = '[[image]]\nfile = "a.png"\n'
         (IMAGE + "ttl = 3600\n", ["[[image]] 1 (a.png): ttl: needs a team, as it needs an API key"]),
         (IMAGE + 'team = "x@example.com"\n', ["[[image]] 1 (a.png): team: there is no [[team]] x@example.com"]),
         (IMAGE + 'author = "x"\n', ["[[image]] 1 (a.png): author: is not a known field"]),
-        (IMAGE + "metadata = {id = 1}\n", ["[[image]] 1 (a.png): metadata: may not have the reserved names id"]),
+        (IMAGE + "metadata = {id = 1}\n", ["[[image]] 1 (a.png): metadata: must not use names that are reserved: id"]),
         (
             IMAGE + 'id = "abcdefghijklmn"\nnamespace = "A"\n',
             [
