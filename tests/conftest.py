@@ -2,6 +2,7 @@
 
 import asyncio
 import compileall
+import os
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -41,6 +42,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     skipped = [report for report in terminalreporter.stats.get("skipped", []) if NO_BROWSER in str(report.longrepr)]
     if skipped:
         terminalreporter.write_line(f"{len(skipped)} tests of pages were skipped: {NO_BROWSER}", yellow=True)
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """For `-n auto`: one more than there are cores, as tests wait for servers and browsers every now and then."""
+    return (os.cpu_count() or 1) + 1
 
 
 # Of a table of cases that each start a server of their own, so many are run where time counts; `--full` runs all.

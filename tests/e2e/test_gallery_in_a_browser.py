@@ -113,6 +113,13 @@ def test_a_question_right_after_another_is_heard(site: Site) -> None:
     assert answer is True
 
 
+def test_what_is_told_aside_hides_nothing(site: Site) -> None:
+    """Images that come as others go are told while what was done is read."""
+    site.open("/dashboard")
+    site.browser.run("tell('Told'), tell('50 images more', 'aside')")
+    assert site.told() == "Told"
+
+
 def test_the_keyboard_reaches_everything(site: Site) -> None:
     gone = [site.add(number, tags="gone") for number in (3, 4, 5)]
     site.open("/dashboard")

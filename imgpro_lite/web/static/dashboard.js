@@ -54,6 +54,7 @@ function fieldProblem(field, messages) {
 // for screen readers alone.
 function tell(text, kind = "") {
   const toast = document.getElementById("toast");
+  if (text && kind === "aside" && toast.className !== "unseen") return; // what everybody reads now goes first
   document.getElementById("status").textContent = text;
   toast.className = kind === "aside" ? "unseen" : `toast ${kind}`;
   document.getElementById("status-close").hidden = kind !== "bad";
