@@ -214,6 +214,10 @@ def test_out_of_storage(dev: Api) -> None:
     assert answer.json()["usage"]["storage_used_bytes"] == FREE_STORAGE_BYTES
     assert answer.headers["x-storage-remaining"] == "0"
     assert answer.json()["action"]["type"] == "upgrade"
+    link = answer.json()["action"]["url"].removeprefix("http://localhost:4647")
+    assert dev.client.get(link).status_code == 200  # which puts the team on the plan, without a button
+    assert usage(dev, made)["plan"] == "pro"
+    assert dev.upload(make_image("jpeg", 8, 8), bearer(made)).status_code == 201
     assert check(dev.data_dir, quick=True) == []  # the counters of the database are those of its images
 
 

@@ -84,11 +84,11 @@ async def resend(request: Request) -> PageAnswer:
 
 
 async def show_upgrade(request: Request) -> PageAnswer:
-    """GET /upgrade/{plan}"""
-    token = link_token(request)
-    return _upgrade_page(
-        request, token, await upgrades.get_upgrade(runtime(request), request.path_params["plan"], token)
-    )
+    """GET /upgrade/{plan}. In dev mode it acts, as the links of mails do."""
+    rt, token = runtime(request), link_token(request)
+    acts = rt.is_dev and rt.settings.upgrade.mode == "apply"
+    upgrade = await (upgrades.accept if acts else upgrades.get_upgrade)(rt, request.path_params["plan"], token)
+    return _upgrade_page(request, token, upgrade)
 
 
 async def accept_upgrade(request: Request) -> Response:
