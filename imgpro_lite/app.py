@@ -194,6 +194,7 @@ async def open_runtime(
             rate_windows=rate_windows,
             in_flight=in_flight,
             is_dev=control is not None,
+            gives_links=control is not None and control.mode.token is None,
         )
         stack.push_async_callback(save_rate_windows, runtime)
         if control:

@@ -85,10 +85,17 @@ class Runtime:
     rate_windows: RateWindows
     in_flight: SingleFlight
     is_dev: bool = False
-    """Whether this is dev mode: links act when they are fetched, and answers carry them."""
+    gives_links: bool = False
+    """Whether answers carry verification links, and links act when they are fetched: in dev mode, where nobody but this
+    machine can ask."""
     background: Background = field(default_factory=Background)
     """What writes to the library beside the requests."""
     extra_storage_bytes: dict[str, int] = field(default_factory=dict)
     """What teams, by hash, count as stored beside their images. Only the control plane of dev mode puts anything in."""
     large_bodies: ByteBudget = field(default_factory=lambda: ByteBudget(LARGE_BODIES_BYTES))
     """What bodies that are read into memory may take together, beyond the beginning that each may have."""
+
+    @property
+    def has_mail(self) -> bool:
+        """Whether mail reaches those whom it is for: over a mail server, or in dev mode the outbox."""
+        return bool(self.settings.mail.host) or self.is_dev

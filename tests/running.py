@@ -96,7 +96,7 @@ class Running:
     def is_ready(self) -> bool:
         """Wait until it listens: True, or False when it has ended before that."""
         until(lambda: "curl" in self.stdout or '"url"' in self.stdout or self.process.poll() is not None)
-        found = re.search(r"http://localhost:([0-9]+)", self.stdout)
+        found = re.search(r"http://[a-z.]+:([0-9]+)", self.stdout)
         if found:
             self.port = int(found[1])
         return found is not None

@@ -7,12 +7,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Api
+from conftest import Api, ApiFactory
+from images import make_image
+from mailing import read_outbox, tokens
 from running import run, servers
 from shared import serve
 
 from imgpro_lite.dev.guard import FORWARDING_HEADERS
-from imgpro_lite.dev.mode import DevMode, enter_dev_mode
+from imgpro_lite.dev.mode import DevMode, enter_dev_mode, with_own_address
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
 
@@ -70,12 +72,14 @@ def test_other_names_are_dns_rebinding(dev: Api, path: str, host: str) -> None:
     assert "--dev-host" in answer.text
 
 
-@pytest.mark.parametrize("name", FORWARDING_HEADERS)
+@pytest.mark.parametrize(
+    "name", [*sorted(FORWARDING_HEADERS), "x-forwarded-for", "X-Forwarded-Prefix", "x_forwarded_host"]
+)
 def test_no_proxy(dev: Api, name: str) -> None:
     for path in ("/_dev/clock", "/v1/usage"):
         answer = dev.client.get(path, headers={name: "127.0.0.1"})
         check_refused(answer)
-        assert name in answer.json()["message"]
+        assert name.lower() in answer.json()["message"]
 
 
 @pytest.mark.parametrize(
@@ -114,6 +118,34 @@ def test_the_api_stays_open_to_pages(dev: Api) -> None:
     answer = dev.client.get("/v1/usage", headers={"Origin": "http://localhost:3000", "Sec-Fetch-Site": "same-site"})
     assert answer.status_code == 401
     assert answer.headers["access-control-allow-origin"] == "*"
+
+
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "http://localhost.evil.example", "http://10.0.0.1"])
+def test_the_api_is_not_for_pages_of_other_sites(dev: Api, origin: str) -> None:
+    """An answer of dev mode may have the link in it with which a key joins the team of an address."""
+    answer = dev.client.post("/v1/keys", json={"email": "dev@example.com"}, headers={"Origin": origin})
+    check_refused(answer)
+
+
+@pytest.mark.parametrize("site", ["cross-site", "same-site"])
+def test_links_do_not_act_for_pages_of_other_sites(dev: Api, site: str) -> None:
+    made = dev.client.post("/v1/keys", json={"email": "mine@example.com"}, headers={"Origin": "http://localhost:3000"})
+    headers = {"Authorization": f"Bearer {made.json()['key']}"}
+    link = made.json()["verify_url"].removeprefix("http://localhost:4647")
+    shown = dev.client.get(link, headers={"Sec-Fetch-Site": site})
+    assert "<button" in shown.text
+    assert not dev.client.get("/v1/usage", headers=headers).json()["verified"]
+    dev.client.get(link)
+    assert dev.client.get("/v1/usage", headers=headers).json()["verified"]
+
+
+def test_links_are_not_given_to_a_network(opened: Api) -> None:
+    """Nobody there has shown the token."""
+    made = opened.client.post("/v1/keys", json={"email": "dev@example.com"}, headers={"Host": HOST_NAME})
+    assert made.status_code == 201
+    assert "verify_url" not in made.json()
+    (token,) = [tokens(mail)[0] for mail in read_outbox(opened) if mail["To"] == "dev@example.com"]
+    assert "<button" in opened.client.get(f"/verify?t={token}").text
 
 
 def test_another_name_demands_the_token(opened: Api) -> None:
@@ -163,7 +195,7 @@ def test_a_configuration_of_a_public_server_is_refused(server: dict[str, str]) -
 
 def test_one_host_may_be_let_in() -> None:
     server = {"host": "0.0.0.0", "public_url": "http://Images.test:4647/img"}
-    _, mode = enter_dev_mode(Settings.model_validate({"server": server}), "images.TEST")
+    _, mode = enter_dev_mode(Settings.model_validate({"server": server}), "images.TEST.")
     assert mode.token
     assert "images.test" in mode.host_names
     with pytest.raises(OperatorError):
@@ -181,6 +213,25 @@ def test_no_mail_to_real_people() -> None:
     assert settings.mail.host == ""
 
 
+def test_a_named_host_is_reached_from_elsewhere() -> None:
+    settings, mode = enter_dev_mode(Settings(), "images.test")
+    assert settings.server.host == "0.0.0.0"
+    assert with_own_address(settings, mode).public_url == "http://images.test:4647"
+    other = Settings.model_validate({"server": {"host": "192.168.1.5", "public_url": "http://images.test"}})
+    settings, mode = enter_dev_mode(other, "images.test")
+    assert (settings.server.host, with_own_address(settings, mode).public_url) == ("192.168.1.5", "http://images.test")
+
+
+def test_a_library_of_a_real_server_is_refused(start: ApiFactory) -> None:
+    api = start()
+    uploaded = api.upload(make_image("jpeg", 8, 8)).json()
+    with pytest.raises(OperatorError, match="was not begun in dev mode"):
+        start(dev=DevMode())
+    assert start().fetch(uploaded["src"]).status_code == 200
+    (api.data_dir / "dev" / "may-be-reset").touch()
+    assert start(dev=DevMode()).client.post("/_dev/reset").status_code == 200
+
+
 def test_command(tmp_path: Path) -> None:
     with servers(tmp_path) as start:
         server = start(args=("--dev",))
@@ -193,7 +244,7 @@ def test_command_for_programs(tmp_path: Path) -> None:
     with servers(tmp_path) as start:
         server = start(args=("--dev", "--dev-host", HOST_NAME, "--print-json"))
         facts = json.loads(server.stdout)
-    assert facts["url"] == f"http://localhost:{server.port}"
+    assert facts["url"] == f"http://{HOST_NAME}:{server.port}"
     assert facts["control_url"] == f"{facts['url']}/_dev"
     assert facts["token"]
     assert facts["pid"] == server.process.pid

@@ -370,22 +370,6 @@ def test_where_files_cannot_have_two_names_they_are_copied(dev: Api) -> None:
         assert check(dev.data_dir) == []
 
 
-def test_a_library_of_another_server_is_not_reset(start: ApiFactory) -> None:
-    key = start().new_key()
-    dev = start(dev=DevMode())
-    upload(dev, key, 1)
-    answer = dev.client.post("/_dev/reset")
-    assert answer.status_code == 403
-    assert "may-be-reset" in answer.json()["message"]
-    put(dev)
-    upload(dev, key, 2)
-    restore(dev)
-    assert len(seen(dev, key)["items"]) == 1
-    (dev.data_dir / "dev" / "may-be-reset").touch()
-    assert dev.client.post("/_dev/reset").status_code == 200
-    assert dev.client.get("/v1/usage", headers=key).status_code == 401
-
-
 def test_time_and_snapshots_outlive_a_restart(start: ApiFactory, caplog: pytest.LogCaptureFixture) -> None:
     dev = start(dev=DevMode())
     key = dev.new_key()
@@ -406,9 +390,11 @@ def test_time_and_snapshots_outlive_a_restart(start: ApiFactory, caplog: pytest.
     real = start()
     assert "3 days" in caplog.text
     assert real.client.get("/v1/usage", headers=real.new_key()).status_code == 200
+    with pytest.raises(OperatorError, match="was not begun in dev mode"):
+        start(dev=DevMode())
+    (dev.data_dir / "dev" / "may-be-reset").touch()
     dev = start(dev=DevMode())
     assert dev.client.get("/_dev/clock").json()["offset_seconds"] == 0
-    assert dev.client.post("/_dev/reset").status_code == 403
     assert dev.client.get("/_dev/snapshots").json()["snapshots"]
 
 

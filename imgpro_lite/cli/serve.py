@@ -11,7 +11,7 @@ from imgpro_lite import __version__, logs, server
 from imgpro_lite.cli import lifetime
 from imgpro_lite.cli.options import configuration_options, load
 from imgpro_lite.config import Configuration
-from imgpro_lite.dev.mode import DevMode, enter_dev_mode, is_loopback
+from imgpro_lite.dev.mode import DevMode, enter_dev_mode, is_loopback, with_own_address
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
 from imgpro_lite.store.temporary_dir import hold_temporary_data_dir
@@ -67,6 +67,8 @@ def serve(
     logs.configure(settings.log, at_once=dev)
     sockets = server.bind(settings.server.host, settings.server.port)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
+    if mode:
+        settings = with_own_address(settings, mode)
 
     def greet() -> None:
         if print_json:

@@ -1,6 +1,5 @@
 """The faults that are asked for: which request gets which."""
 
-import re
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,14 +36,29 @@ class Fault:
         """Whether it is meant for such a request."""
         if method not in self.methods and (self.methods != (ANY_METHOD,) or method == _PREFLIGHT):
             return False
-        pattern = ".*".join(re.escape(part) for part in self.path.split("*"))
-        return re.fullmatch(pattern, path, re.DOTALL) is not None
+        return _is_like(path, self.path)
 
     def as_json(self) -> dict[str, Any]:
         """The fault as the control plane shows it."""
         method = self.methods[0] if len(self.methods) == 1 else list(self.methods)
         shown = {name: value for name, value in vars(self).items() if name != "methods"}
         return {"id": shown.pop("id"), "method": method, **shown}
+
+
+def _is_like(path: str, pattern: str) -> bool:
+    """Whether a path is as a pattern with `*` says. Taking the first place of each part is enough, and quick."""
+    first, *parts = pattern.split("*")
+    if not parts:
+        return path == pattern
+    if not path.startswith(first):
+        return False
+    at = len(first)
+    for part in parts[:-1]:
+        found = path.find(part, at)
+        if found < 0:
+            return False
+        at = found + len(part)
+    return len(path) >= at + len(parts[-1]) and path.endswith(parts[-1])
 
 
 class FaultTable:

@@ -15,21 +15,14 @@ from imgpro_lite.web.responses import render_error
 
 CONTROL_PREFIX = "/_dev"
 
-# What reverse proxies and tunnels add. Any of them means that the request may be a stranger's.
-FORWARDING_HEADERS = (
-    "forwarded",
-    "via",
-    "x-forwarded-for",
-    "x-forwarded-host",
-    "x-forwarded-proto",
-    "x-forwarded-port",
-    "x-forwarded-server",
-    "x-real-ip",
-    "x-client-ip",
-    "x-original-host",
-    "true-client-ip",
-    "cf-connecting-ip",
-    "fly-client-ip",
+# What reverse proxies and tunnels add, beside X-Forwarded-…. Any of them means that the request may be a stranger's.
+FORWARDING_HEADERS = frozenset(
+    {
+        *("forwarded", "via", "true-client-ip", "x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-original-host"),
+        *("x-original-forwarded-for", "x-original-url", "x-scheme", "x-envoy-external-address", "cf-connecting-ip"),
+        *("cf-ray", "cdn-loop", "fastly-client-ip", "fly-client-ip", "x-appengine-user-ip", "x-vercel-forwarded-for"),
+        "tailscale-user-login",
+    }
 )
 SAME_SITE = frozenset({"same-origin", "none"})  # Sec-Fetch-Site: our own pages, and the person's own doing
 
@@ -43,7 +36,8 @@ class Guard:
     """Refuses what cannot come from a program or a person at this machine.
 
     A name that only resolves to this machine (DNS rebinding) is another Host; a page of another site has an Origin or a
-    Sec-Fetch-Site that says so. The API itself stays open to pages of any origin, as the hosted one is (decision 49).
+    Sec-Fetch-Site that says so. The API is open to pages of this machine on any port, not of any origin as elsewhere
+    (decision 49): its answers carry links here that are for the owner of an address.
     """
 
     def __init__(self, app: ASGIApp, mode: DevMode) -> None:
@@ -60,7 +54,7 @@ class Guard:
         await self._app(scope, receive, send)
 
     def _check(self, path: str, headers: Headers) -> None:
-        forwarded = next((name for name in FORWARDING_HEADERS if name in headers), None)
+        forwarded = next((name for name in headers if _says_forwarded(name)), None)
         if forwarded is not None:
             raise Forbidden(
                 f"This server runs in dev mode, which takes no request that came through a proxy ({forwarded})."
@@ -68,8 +62,16 @@ class Guard:
         if _host_name(headers.get("host", "")) not in self._mode.host_names:
             names = ", ".join(sorted(self._mode.host_names))
             raise Forbidden(f"This server runs in dev mode and is called {names}; --dev-host adds a name.")
+        origin = headers.get("origin")
+        if origin is not None and not self._is_local(urlsplit(origin).netloc):
+            raise Forbidden("This server runs in dev mode, which is not for pages of other sites.")
         if is_control(path):
             self._check_control(headers)
+
+    def _is_local(self, netloc: str) -> bool:
+        """Whether a page is of this machine, as browsers see it (Secure Contexts, 3.1)."""
+        name = _host_name(netloc)
+        return name in self._mode.host_names or name.endswith(".localhost")
 
     def _check_control(self, headers: Headers) -> None:
         origin = headers.get("origin")
@@ -80,6 +82,11 @@ class Guard:
             refusal = Unauthorized("The control plane demands the token that the server printed when it started.")
             refusal.headers["WWW-Authenticate"] = 'Basic realm="imgpro-lite dev mode", charset="UTF-8"'
             raise refusal
+
+
+def _says_forwarded(name: str) -> bool:
+    plain = name.replace("_", "-")
+    return plain.startswith("x-forwarded") or plain in FORWARDING_HEADERS
 
 
 def _host_name(host: str) -> str:

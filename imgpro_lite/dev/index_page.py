@@ -47,7 +47,6 @@ async def show_index(request: Request) -> Response:
         "faults": faults[-MAX_FAULTS:],
         "faults_in_all": len(faults),
         "snapshots": [snapshot.name for snapshot in kept],
-        "may_be_reset": state.dev_dir_of(rt).may_be_reset,
     }
     return same_origin_forms(page(request, "dev/index.html", context))
 

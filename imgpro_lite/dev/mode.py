@@ -8,9 +8,10 @@ from urllib.parse import urlsplit
 
 from imgpro_lite import ids
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.settings import Settings
+from imgpro_lite.settings import ServerSettings, Settings
 
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
+EVERY_ADDRESS = "0.0.0.0"  # noqa: S104 - it is what was asked for
 TOKEN_BYTES = 16  # 128 bits, which nobody guesses
 
 
@@ -41,17 +42,29 @@ def enter_dev_mode(
     Mail goes to the outbox and never to real people, and an upgrade is applied unless it is paid for elsewhere.
     """
     token = secrets.token_urlsafe(TOKEN_BYTES) if host_name else None
-    mode = DevMode(host_name.lower() if host_name else None, token, seed_folder, key)
+    mode = DevMode(host_name.lower().rstrip(".") if host_name else None, token, seed_folder, key)
     if key is not None and not ids.is_api_key(key):
         raise OperatorError(f"--with-key must be {ids.API_KEY_PREFIX} and {ids.API_KEY_CHARS} letters and digits.")
     _refuse_other_addresses(settings, mode)
+    server = {}
+    if mode.host_name and settings.server.host == ServerSettings().host:
+        server["host"] = EVERY_ADDRESS  # which the name leads to, in another container
     changes = {
+        "server": settings.server.model_copy(update=server),
         "mail": settings.mail.model_copy(update={"host": ""}),
         "upgrade": settings.upgrade.model_copy(
             update={"mode": "apply" if settings.upgrade.mode == "ask" else settings.upgrade.mode}
         ),
     }
     return settings.model_copy(update=changes), mode
+
+
+def with_own_address(settings: Settings, mode: DevMode) -> Settings:
+    """The settings of a server that is called by a name: its addresses begin with that. The port must be known."""
+    if mode.host_name is None or settings.server.public_url:
+        return settings
+    url = f"http://{mode.host_name}:{settings.server.port}"
+    return settings.model_copy(update={"server": settings.server.model_copy(update={"public_url": url})})
 
 
 def _refuse_other_addresses(settings: Settings, mode: DevMode) -> None:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from imgpro_lite.dev.control import Control
-from imgpro_lite.errors import Forbidden, InternalError, OperatorError, Overloaded, StorageFull, ValidationFailed
+from imgpro_lite.errors import InternalError, OperatorError, Overloaded, StorageFull, ValidationFailed
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.services.snapshots import make_empty_snapshot, restore_snapshot, take_snapshot
 from imgpro_lite.services.sweeper import sweep
@@ -31,6 +31,12 @@ def enter_dev_dir(data_dir: Path, control: Control) -> None:
         dev_dir.prepare()
         if not any((data_dir / name).exists() for name in (DATABASE_NAME, "blobs")):
             dev_dir.allow_reset()
+        if not dev_dir.may_be_reset:
+            raise OperatorError(
+                f"The library in {data_dir} was not begun in dev mode, which could lose its images: a reset removes "
+                "them, and a clock that is moved ends them. Use another --data-dir for tests. If nothing in it is "
+                f"needed, make the empty file {dev_dir.mark}."
+            )
         remove_unfinished(dev_dir.snapshots)
         remove_unfinished(dev_dir.baselines)
         control.clock.offset_seconds = dev_dir.read_offset_seconds()
@@ -52,7 +58,7 @@ def leave_dev_dir(data_dir: Path) -> None:
                 "server once with --dev, which finishes that."
             )
         if dev_dir.may_be_reset:
-            log.warning("The library was begun in dev mode. This server has none, so no reset will remove it any more.")
+            log.warning("The library was begun in dev mode. This server has none, so from now on --dev is refused.")
         if offset_seconds := dev_dir.leave():
             log.warning("The clock of dev mode was %s. This server has the real time.", _text(offset_seconds))
 
@@ -140,17 +146,8 @@ async def take_baseline(rt: Runtime, control: Control) -> None:
 
 
 async def reset(rt: Runtime, control: Control, *, seed: bool) -> Snapshot:
-    """Have everything be as at the start: with the seed, if there is one and it is wanted, else empty.
-
-    Raises Forbidden where that would remove a library that was not begun in dev mode.
-    """
+    """Have everything be as at the start: with the seed, if there is one and it is wanted, else empty."""
     dev_dir = dev_dir_of(rt)
-    if not dev_dir.may_be_reset:
-        raise Forbidden(
-            f"The library in {rt.settings.data_dir.absolute()} was not begun in dev mode, so a reset does not remove "
-            "it. Use another --data-dir for tests, or restore a snapshot. If nothing in it is needed, make the empty "
-            f"file {dev_dir.mark}."
-        )
     empty, seeded = find_snapshot(dev_dir.baselines / EMPTY_NAME), find_snapshot(dev_dir.baselines / SEEDED_NAME)
     baseline = (seeded if seed else None) or empty
     if baseline is None:

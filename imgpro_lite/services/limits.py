@@ -170,7 +170,7 @@ def _upgrade(rt: Runtime, team: Team, target: Plan | None) -> Action | None:
 
 def verify_action(rt: Runtime, email: str, key: ApiKey | None) -> Action:
     """What to do about an address that nobody has confirmed. In dev mode the link itself, for a key (decision 9)."""
-    url = verify_url(rt, email, key.key_id) if rt.is_dev and key else verify_resend_url(rt, email)
+    url = verify_url(rt, email, key.key_id) if rt.gives_links and key else verify_resend_url(rt, email)
     return Action("verify", url=url, label="Verify Email")
 
 

@@ -146,7 +146,7 @@ def label(number: int, image: SeedImage) -> str:
 def _read_toml(folder: Path) -> dict[str, Any]:
     path = folder / SEED_NAME
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))  # as editors on Windows write it
     except FileNotFoundError:
         raise OperatorError(f"There is no {SEED_NAME} in {folder.absolute()}.") from None
     except OSError as error:

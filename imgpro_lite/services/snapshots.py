@@ -84,17 +84,20 @@ def _restore(
         reached("restore.begun")
         variants = _remove_variants(rt, gone)
         replace_database(conn, snapshot.database, rt.clock)
-        rt.blobs.doubtful.clear()
-        rt.blobs.doubtful.update(gone)
-        reached("restore.replaced")
-        for sha256 in gone:
-            rt.blobs.purge(sha256)
-        rt.blobs.doubtful.clear()
-        reached("restore.purged")
-        replace_mail(_outbox(rt), snapshot.outbox)
-        dev_dir.write_offset_seconds(offset_seconds)
-    finally:  # only a process that dies leaves it to the next one
+    except BaseException:  # nothing is replaced yet
         dev_dir.end_restoring()
+        raise
+    # What fails or dies from here on is finished by the next restore, reset or start.
+    rt.blobs.doubtful.clear()
+    rt.blobs.doubtful.update(gone)
+    reached("restore.replaced")
+    for sha256 in gone:
+        rt.blobs.purge(sha256)
+    rt.blobs.doubtful.clear()
+    reached("restore.purged")
+    replace_mail(_outbox(rt), snapshot.outbox)
+    dev_dir.write_offset_seconds(offset_seconds)
+    dev_dir.end_restoring()
     return variants
 
 

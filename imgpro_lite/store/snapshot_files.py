@@ -87,7 +87,11 @@ def remove_snapshot(folder: Path) -> None:
 
 
 def remove_unfinished(directory: Path) -> None:
-    """Remove what a crash has left of snapshots."""
+    """Remove what a crash has left of snapshots; one that was to be replaced is there again."""
+    for old in directory.glob(".*.old"):
+        folder = directory / old.name[1:].removesuffix(".old")
+        if not folder.exists() and (directory / f".{folder.name}.new").exists():
+            old.rename(folder)
     for leftover in directory.glob(".*"):
         shutil.rmtree(leftover)
 
@@ -114,9 +118,12 @@ def write_snapshot(
         shutil.rmtree(draft, ignore_errors=True)
         raise
     reached("snapshot.written")
+    old = folder.with_name(f".{folder.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
     if folder.exists():
-        remove_snapshot(folder)
+        folder.rename(old)
     draft.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def replace_mail(target: Path, source: Path) -> None:

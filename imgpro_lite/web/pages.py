@@ -24,8 +24,13 @@ GONE = 410
 async def show_verification(request: Request) -> PageAnswer:
     """GET /verify. It acts in dev mode only, where no scanner of mail comes by (decision 8)."""
     rt, token = runtime(request), link_token(request)
-    asked = await (verification.confirm if rt.is_dev else verification.get_verification)(rt, token)
+    asked = await (verification.confirm if _acts(request) else verification.get_verification)(rt, token)
     return _verification_page(request, token, asked)
+
+
+def _acts(request: Request) -> bool:
+    """Whether a link does at once what it is for: in dev mode, but not for a page of another site that fetches it."""
+    return runtime(request).gives_links and request.headers.get("sec-fetch-site", "none") in ("none", "same-origin")
 
 
 async def answer_verification(request: Request) -> PageAnswer:
@@ -63,7 +68,7 @@ async def show_resend(request: Request) -> PageAnswer:
         "token": token,
         "email": email,
         "key_id": await _unconfirmed_key_id(request, email),
-        "has_mail": bool(rt.settings.mail.host),
+        "has_mail": rt.has_mail,
     }
     return page(request, "resend.html", context)
 
@@ -80,13 +85,13 @@ async def resend(request: Request) -> PageAnswer:
     """POST /verify/resend"""
     rt, token = runtime(request), (await read_form(request)).get("t", "")
     email = await verification.resend(rt, token)
-    return page(request, "resent.html", {"email": email, "has_mail": bool(rt.settings.mail.host)})
+    return page(request, "resent.html", {"email": email, "has_mail": rt.has_mail})
 
 
 async def show_upgrade(request: Request) -> PageAnswer:
     """GET /upgrade/{plan}. In dev mode it acts, as the links of mails do."""
     rt, token = runtime(request), link_token(request)
-    acts = rt.is_dev and rt.settings.upgrade.mode == "apply"
+    acts = _acts(request) and rt.settings.upgrade.mode == "apply"
     upgrade = await (upgrades.accept if acts else upgrades.get_upgrade)(rt, request.path_params["plan"], token)
     return _upgrade_page(request, token, upgrade)
 
@@ -132,6 +137,6 @@ async def render_expired_link(request: Request, error: Exception) -> Response:
         "token": verification.mailbox_resend_token(rt, email),
         "email": email,
         "key_id": error.payload["key"],
-        "has_mail": bool(rt.settings.mail.host),
+        "has_mail": rt.has_mail,
     }
     return page(request, "verify_expired.html", context, GONE)

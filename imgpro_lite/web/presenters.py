@@ -84,6 +84,6 @@ def present_new_key(rt: Runtime, new: NewKey) -> dict[str, Any]:
         if verified
         else "Key active. Check your email to verify and unlock permanent storage.",
     }
-    if rt.is_dev and not verified:  # decision 9: nowhere else does an answer carry it
+    if rt.gives_links and not verified:  # decision 9: nowhere else does an answer carry it
         shown["verify_url"] = verify_url(rt, new.team.email or "", new.key.key_id)
     return shown

@@ -58,7 +58,7 @@ async def _mail_link(request: Request, visit: Visit, target: str, email: str) ->
     except ValueError:
         problem = "This is not an e-mail address."
         return _sign_in_page(request, visit, target, UNPROCESSABLE, email_problem=problem)
-    context = {**vars(asked), "has_mail": bool(rt.settings.mail.host), "link_minutes": _MINUTES}
+    context = {**vars(asked), "has_mail": rt.has_mail, "link_minutes": _MINUTES}
     return signed_in_page(request, visit, "sign_in_mailed.html", context)
 
 
