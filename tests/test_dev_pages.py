@@ -130,12 +130,12 @@ def test_the_outbox_as_pages(dev: Api) -> None:
     assert page.heading == mail["subject"]
     assert mail["links"][0] in page.links
     (frame,) = page.attributes("iframe")
-    assert frame["sandbox"] == "allow-top-navigation-by-user-activation"
+    assert frame["sandbox"] == "allow-same-origin allow-top-navigation-by-user-activation"
     framed = dev.client.get(str(frame["src"]))
     assert framed.text.replace('<base target="_top">', "") == mail["html"]
     policy = framed.headers["content-security-policy"]
     assert "default-src 'none'; style-src 'unsafe-inline'; img-src 'none'; form-action 'none'; " in policy
-    assert policy.endswith("frame-ancestors 'self'; sandbox allow-top-navigation-by-user-activation")
+    assert policy.endswith("frame-ancestors 'self'; sandbox allow-same-origin allow-top-navigation-by-user-activation")
 
 
 def test_a_page_has_the_newest_only(dev: Api, monkeypatch: pytest.MonkeyPatch) -> None:
