@@ -8,8 +8,8 @@ from imgpro_lite.dev.mails import Mail
 from imgpro_lite.web.page_answer import PageAnswer, page, pages
 from imgpro_lite.web.requests import runtime
 
-# A mail is shown as it is, in its own colours and without scripts. Nothing in it is loaded, and as a document of no
-# origin it cannot reach the control plane. Its links replace the page around it when they are clicked.
+# A mail is shown as it is, in its own colours. Nothing in it is loaded, and without scripts and forms it cannot turn
+# anything. Its links replace the page around it when they are clicked.
 _MAIL_POLICY = {
     "style-src": "'unsafe-inline'",
     "img-src": "'none'",
