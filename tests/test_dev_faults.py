@@ -50,6 +50,25 @@ def send(dev: Api, method: str, path: str, headers: dict[str, str] | None = None
     return dev.client.request(method, path, headers=headers)
 
 
+@pytest.mark.parametrize(
+    ("pattern", "path", "is_meant"),
+    [
+        ("/v1/media/*", "/v1/media/abc", True),
+        ("/v1/media/*", "/v1/media", False),
+        ("/*", "/healthz", True),
+        ("/*a*b", "/xaxbxb", True),
+        ("/*a*b", "/xaxbxc", False),
+        ("/ab*ba", "/aba", False),
+        ("/v1", "/v1/", False),
+        ("/" + "*a" * 12 + "*b", "/" + "a" * 300, False),  # a regular expression would not come to an end
+    ],
+)
+def test_paths(dev: Api, pattern: str, path: str, is_meant: bool) -> None:
+    fail(dev, pattern, method="GET", status=502)
+    send(dev, "GET", path)
+    assert used(dev) == [int(is_meant)]
+
+
 def test_it_is_told_as_it_was_made(dev: Api) -> None:
     made = fail(dev, method="post", status=429, times=2, retry_after_seconds=7)
     assert made == {

@@ -21,6 +21,7 @@ from shared import serve
 
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.errors import OperatorError
+from imgpro_lite.store import failpoints
 from imgpro_lite.store.dev_dir import clock_of
 
 DAY_SECONDS = 86_400
@@ -368,6 +369,39 @@ def test_where_files_cannot_have_two_names_they_are_copied(dev: Api) -> None:
         restore(dev)
         assert seen(dev, key) == before
         assert check(dev.data_dir) == []
+
+
+@pytest.mark.parametrize("point", ["restore.begun", "restore.replaced", "restore.purged"])
+def test_a_restore_that_fails_is_done_by_the_next(dev: Api, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    key = dev.new_key()
+    upload(dev, key, 1)
+    read_outbox(dev)
+    put(dev)
+    before = seen(dev, key)
+    advance(dev, days=3)
+    upload(dev, key, 2)
+    with monkeypatch.context() as patch:
+        patch.setattr(failpoints, "_armed", {point: failpoints._fail})
+        assert dev.client.post("/_dev/snapshots/a/restore").status_code >= 500
+    # A start would finish it too, unless nothing was replaced yet.
+    assert (dev.data_dir / "dev" / "restoring").exists() == (point != "restore.begun")
+    restore(dev)
+    assert seen(dev, key) == before
+    assert dev.client.get("/_dev/clock").json()["offset_seconds"] == 0
+    assert check(dev.data_dir) == []
+    dev.client.delete("/_dev/snapshots/a")
+
+
+def test_one_of_two_snapshots_is_left(start: ApiFactory) -> None:
+    """A process that dies while one takes the place of the other."""
+    dev = start(dev=DevMode())
+    put(dev)
+    snapshots = dev.data_dir / "dev" / "snapshots"
+    (snapshots / "a").rename(snapshots / ".a.old")
+    (snapshots / ".a.new").mkdir()
+    dev = start(dev=DevMode())
+    assert [one["name"] for one in dev.client.get("/_dev/snapshots").json()["snapshots"]] == ["a"]
+    assert [path.name for path in snapshots.iterdir()] == ["a"]
 
 
 def test_time_and_snapshots_outlive_a_restart(start: ApiFactory, caplog: pytest.LogCaptureFixture) -> None:

@@ -124,3 +124,8 @@ def test_dates(tmp_path: Path, date: str, at: int) -> None:
 def test_dates_in_metadata_are_text(tmp_path: Path) -> None:
     (image,) = read_seed(write_seed(tmp_path / "seed", f"{IMAGE}metadata = {{at = 2025-06-15, n = [1]}}\n")).images
     assert image.metadata == {"at": "2025-06-15", "n": [1]}
+
+
+def test_a_file_of_a_windows_editor(tmp_path: Path) -> None:
+    folder = write_seed(tmp_path / "seed", "\ufeff" + TEAM)
+    assert [team.email for team in read_seed(folder).teams] == ["t@example.com"]
