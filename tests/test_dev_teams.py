@@ -21,7 +21,8 @@ def dev(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     with serve(
         tmp_path_factory.mktemp("dev"),
         limits={"unverified_keys_per_email": 3, "unverified_storage_mb": 1},
-        dev=DevMode(), upgrade={"mode": "apply"},
+        dev=DevMode(),
+        upgrade={"mode": "apply"},
     ) as api:
         yield api
 
