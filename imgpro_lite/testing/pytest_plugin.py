@@ -47,8 +47,8 @@ def imgpro(
     """A server that does as the img.pro API does: empty, or with the seed, for each test. `imgpro.base_url` and
     `imgpro.key` are for the program under test; the methods move its time, read its mail, and make it fail."""
     _or_fail(imgpro_server.check)
-    _imgpro_stand_in.reset()
     before = _imgpro_stand_in.snapshots()  # made by fixtures of the session, for all tests
+    _imgpro_stand_in.reset()
     imgpro_server.log.read_new()
     yield _imgpro_stand_in
     if pytestconfig.getoption("capture") != "no":
