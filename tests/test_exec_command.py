@@ -14,6 +14,7 @@ import pytest
 from commands import run_main
 from running import WAIT_SECONDS, command, environment, is_alive, run, until
 
+from imgpro_lite.__main__ import run as entry_point
 from imgpro_lite.cli.throwaway import DEFAULT_MIN_FREE_MB, warn_of_little_room
 from imgpro_lite.settings import Settings
 from imgpro_lite.testing.server_process import SMALL_MIN_FREE_MB
@@ -119,7 +120,9 @@ def test_ctrl_c_is_for_the_command_which_still_has_its_server(waiting: Run) -> N
 @pytest.mark.slow
 def test_ctrl_c_in_a_terminal_comes_once(tmp_path: Path) -> None:
     ours, theirs = os.openpty()
-    counting = "trap 'echo interrupted' INT; echo ready; sleep 60; sleep 0.5; echo end"
+    counting = (
+        "trap 'echo interrupted; over=1' INT; echo ready; until [ \"$over\" ]; do sleep 0.1; done; sleep 0.5; echo end"
+    )
     process = subprocess.Popen(
         ["setsid", "--ctty", *command("exec", "--", "sh", "-c", counting)],
         cwd=tmp_path,
@@ -171,7 +174,8 @@ def test_a_server_that_dies(waiting: Run) -> None:
     children = Path(f"/proc/{waiting.process.pid}/task/{waiting.process.pid}/children").read_text().split()
     (server,) = set(map(int, children)) - {waiting.told()["pid"]}
     os.kill(server, signal.SIGKILL)
-    until(lambda: not is_alive(server))
+    # Its first thread may be gone before the others, and only then it has ended.
+    until(lambda: not is_alive(server) and len([*Path(f"/proc/{server}/task").iterdir()]) == 1)
     os.kill(waiting.told()["pid"], signal.SIGTERM)
     status, _, err = waiting.end()
     assert status == 125
@@ -188,6 +192,25 @@ def test_a_server_that_does_not_start(tmp_path: Path) -> None:
     assert "did not start" in ended.stderr
     assert "port" in ended.stderr
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("module", ["main", "throwaway"])
+def test_ctrl_c_while_the_command_is_imported(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == f"imgpro_lite.cli.{module}":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, f"imgpro_lite.cli.{module}")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["imgpro-lite", "exec", "true"])
+    umask = os.umask(0o077)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            entry_point()
+    finally:
+        os.umask(umask)
+    assert ended.value.code == 130
 
 
 @pytest.mark.slow

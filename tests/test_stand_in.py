@@ -6,6 +6,7 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from running import until
 from shared import serve
 
 from imgpro_lite.dev.mode import DevMode, enter_dev_mode
@@ -148,6 +149,14 @@ def test_a_key_that_is_none() -> None:
 def test_the_server_has_a_directory_of_its_own(imgpro_server: ServerProcess) -> None:
     assert "imgpro-lite-dev-" in imgpro_server.facts["data_dir"]
     imgpro_server.check()
+
+
+def test_the_log_says_why_mail_is_not_sent(imgpro: StandIn, imgpro_server: ServerProcess) -> None:
+    httpx2.post(f"{imgpro.base_url}/v1/keys", json={"email": "new@example.com"}).raise_for_status()
+    imgpro.outbox.wait_for(to="new@example.com")
+    lines: list[str] = []
+    until(lambda: lines.append(imgpro_server.log.read_new()) or "mail written to outbox/" in "".join(lines))
+    assert ".eml, as always in dev mode" in "".join(lines)
 
 
 @pytest.mark.parametrize(
