@@ -155,7 +155,7 @@ async def open_runtime(
         hot = HotAnswers(settings.cache.memory_mb * BYTES_PER_MB)
         mail = Mail(
             Composer(settings.public_url, settings.server.contact),
-            open_sender(settings, data_dir, clock, keeps_all=control is not None),
+            open_sender(settings, data_dir, clock, is_dev=control is not None),
             asyncio.Event(),
         )
         db = await stack.enter_async_context(

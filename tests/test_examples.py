@@ -1,8 +1,11 @@
 """The example suites in other languages than Python, which pytest runs as any of our tests."""
 
+import json
+import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -44,8 +47,28 @@ def test_the_node_suite(imgpro: StandIn) -> None:
 @pytest.mark.parametrize(("language", "name"), [("python", "test_python_client.py"), ("js", "client.test.mjs")])
 def test_the_readme_shows_parts_of_them(language: str, name: str) -> None:
     section = README.partition("### In Python tests")[2].partition("### Who reaches")[0]
-    (shown,) = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
-    assert shown in (EXAMPLES / name).read_text("utf-8")
+    shown = re.findall(rf"```{language}\n(.*?)```", section, re.DOTALL)
+    assert shown != []
+    example = (EXAMPLES / name).read_text("utf-8")
+    assert [part for part in shown if part not in example] == []
+
+
+def test_the_server_of_a_script(tmp_path: Path) -> None:
+    """As the README has it. It has ended when its standard error has."""
+    section = README.partition("### In tests of any language")[2].partition("### In continuous")[0]
+    (script,) = [text for text in re.findall(r"```sh\n(.*?)```", section, re.DOTALL) if "mkfifo" in text]
+    folder = str(Path(sys.executable).parent)
+    ended = subprocess.run(
+        ["sh", "-euc", f'{script}\necho "$server"'],
+        cwd=tmp_path,
+        env=environment() | {"PATH": os.pathsep.join([folder, os.environ["PATH"]]), "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert "control_url" in json.loads(ended.stdout)
+    assert {path.name for path in tmp_path.iterdir()} == {"alive", "ready"}
 
 
 def test_the_readme_names_every_method() -> None:

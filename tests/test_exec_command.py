@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from typing import Any
 import pytest
 from commands import run_main
 from running import WAIT_SECONDS, command, environment, is_alive, run, until
+
+from imgpro_lite.__main__ import run as entry_point
+from imgpro_lite.cli.throwaway import DEFAULT_MIN_FREE_MB, warn_of_little_room
+from imgpro_lite.settings import Settings
+from imgpro_lite.testing.server_process import SMALL_MIN_FREE_MB
 
 # What is run: it writes down what it was given and asks the server; on Ctrl-C it asks again before it ends.
 PROGRAM = """
@@ -112,11 +118,36 @@ def test_ctrl_c_is_for_the_command_which_still_has_its_server(waiting: Run) -> N
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_a_signal_is_passed_on(waiting: Run, number: int) -> None:
+def test_ctrl_c_in_a_terminal_comes_once(tmp_path: Path) -> None:
+    ours, theirs = os.openpty()
+    counting = (
+        "trap 'echo interrupted; over=1' INT; echo ready; until [ \"$over\" ]; do sleep 0.1; done; sleep 0.5; echo end"
+    )
+    process = subprocess.Popen(
+        ["setsid", "--ctty", *command("exec", "--", "sh", "-c", counting)],
+        cwd=tmp_path,
+        env=environment(),
+        stdin=theirs,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    os.write(ours, b"\x03")
+    assert process.communicate(timeout=WAIT_SECONDS)[0] == "interrupted\nend\n"
+    os.close(ours)
+    os.close(theirs)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGTERM, 128 + signal.SIGTERM), (signal.SIGHUP, 128 + signal.SIGHUP), (signal.SIGINT, 3)],
+)
+def test_a_signal_is_passed_on(waiting: Run, number: int, status: int) -> None:
     pid = waiting.told()["pid"]
     waiting.process.send_signal(number)
-    assert waiting.end()[0] == 128 + number
+    assert waiting.end()[0] == status
     assert not is_alive(pid)
     assert waiting.left() == []
 
@@ -143,10 +174,11 @@ def test_a_server_that_dies(waiting: Run) -> None:
     children = Path(f"/proc/{waiting.process.pid}/task/{waiting.process.pid}/children").read_text().split()
     (server,) = set(map(int, children)) - {waiting.told()["pid"]}
     os.kill(server, signal.SIGKILL)
-    until(lambda: not is_alive(server))
+    # Its first thread may be gone before the others, and only then it has ended.
+    until(lambda: not is_alive(server) and len([*Path(f"/proc/{server}/task").iterdir()]) == 1)
     os.kill(waiting.told()["pid"], signal.SIGTERM)
     status, _, err = waiting.end()
-    assert status == 1
+    assert status == 125
     assert "The imgpro-lite server has ended (exit status -9)." in err
     assert "GET /v1/usage 200" in err
     assert root.exists()  # for the next one to remove
@@ -156,10 +188,48 @@ def test_a_server_that_dies(waiting: Run) -> None:
 def test_a_server_that_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "imgpro.toml").write_text("[server]\nport = 'many'\n")
     ended = run(tmp_path, "exec", "--config", "imgpro.toml", "--", "touch", "ran")
-    assert ended.returncode == 1
+    assert ended.returncode == 125
     assert "did not start" in ended.stderr
     assert "port" in ended.stderr
     assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("module", ["main", "throwaway"])
+def test_ctrl_c_while_the_command_is_imported(monkeypatch: pytest.MonkeyPatch, module: str) -> None:
+    class Interrupted:
+        def find_spec(self, name: str, *_: object) -> None:
+            if name == f"imgpro_lite.cli.{module}":
+                raise KeyboardInterrupt
+
+    monkeypatch.delitem(sys.modules, f"imgpro_lite.cli.{module}")
+    monkeypatch.setattr(sys, "meta_path", [Interrupted(), *sys.meta_path])
+    monkeypatch.setattr(sys, "argv", ["imgpro-lite", "exec", "true"])
+    umask = os.umask(0o077)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            entry_point()
+    finally:
+        os.umask(umask)
+    assert ended.value.code == 130
+
+
+@pytest.mark.slow
+def test_the_log_can_be_a_pipe(tmp_path: Path) -> None:
+    ended = run(tmp_path, "exec", "--log", "/dev/stderr", "--", "sh", "-c", "exit 7")
+    assert ended.returncode == 7
+    assert "started, listening" in ended.stderr
+
+
+def test_a_log_that_cannot_be_written(tmp_path: Path) -> None:
+    status, out, err = run_main("exec", "--log", str(tmp_path / "missing" / "log"), "--", "true")
+    assert (status, out, err) == (125, "", f"imgpro-lite: No such file or directory: {tmp_path}/missing/log\n")
+
+
+def test_a_disk_with_little_room_is_told(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc")  # a file system without any
+    warn_of_little_room(None)
+    assert capsys.readouterr().err.startswith(f"imgpro-lite: /proc has 0 MB free, and below {SMALL_MIN_FREE_MB} ")
+    assert Settings().storage.min_free_mb == DEFAULT_MIN_FREE_MB
 
 
 @pytest.mark.parametrize(("name", "status"), [("no-such-command", 127), ("./not-executable", 126)])

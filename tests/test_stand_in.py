@@ -1,18 +1,20 @@
 """The fixture `imgpro` as a test suite has it: the control plane as methods, and every test begins anew."""
 
-from datetime import UTC, datetime
+from collections.abc import Iterator
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path
 
 import httpx2
 import pytest
+from running import until
 from shared import serve
 
 from imgpro_lite.dev.mode import DevMode, enter_dev_mode
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import Settings
-from imgpro_lite.testing.control_plane import ControlError
+from imgpro_lite.testing.control_plane import ControlError, ControlPlane
 from imgpro_lite.testing.server_process import ServerProcess, find_seed_key
-from imgpro_lite.testing.stand_in import DEFAULT_EMAIL, StandIn
+from imgpro_lite.testing.stand_in import DEFAULT_EMAIL, Snapshot, StandIn
 
 DAY_SECONDS = 86_400
 
@@ -41,8 +43,21 @@ def test_every_test_begins_anew(imgpro: StandIn, name: str) -> None:
 def test_the_clock(imgpro: StandIn) -> None:
     before = imgpro.now
     assert 0 <= imgpro.advance(days=1, hours=1, minutes=1, seconds=1) - before - DAY_SECONDS - 3661 <= 60
-    for moment in (datetime(2030, 1, 1, tzinfo=UTC), 1_893_456_000, "2030-01-01"):
-        assert 0 <= imgpro.set_time(moment) - 1_893_456_000 <= 60
+
+
+@pytest.mark.parametrize(
+    "moment",
+    [
+        1_893_456_000,
+        "2030-01-01",
+        date(2030, 1, 1),
+        datetime(2030, 1, 1, tzinfo=UTC),
+        datetime(2030, 1, 1, 2, tzinfo=timezone(timedelta(hours=2))),
+        datetime(2030, 1, 1, 0, 0, 0, 999),  # noqa: DTZ001
+    ],
+)
+def test_a_moment(imgpro: StandIn, moment: date | int | str) -> None:
+    assert 0 <= imgpro.set_time(moment) - 1_893_456_000 <= 60
 
 
 def test_faults(imgpro: StandIn) -> None:
@@ -73,6 +88,26 @@ def test_snapshots(imgpro: StandIn) -> None:
     assert error.value.status == 404
 
 
+@pytest.fixture(scope="module")
+def kept(imgpro_server: ServerProcess) -> Iterator[Snapshot]:
+    """A snapshot for several tests, made before the first of them."""
+    control = ControlPlane(imgpro_server.facts["control_url"])
+    control.request("PUT", "/snapshots/kept")
+    snapshot = Snapshot(control, "kept")
+    yield snapshot
+    snapshot.delete()
+
+
+@pytest.mark.parametrize("name", ["one", "other"])
+def test_a_snapshot_ends_with_its_test(kept: Snapshot, imgpro: StandIn, name: str) -> None:
+    """Whichever comes second would meet what the first has left. What is for several tests stays."""
+    assert [snapshot.name for snapshot in imgpro.snapshots()] == [kept.name]
+    imgpro.snapshot(name)
+    imgpro.snapshot()
+    imgpro.reset()
+    assert len(imgpro.snapshots()) == 3
+
+
 def test_teams_and_keys(imgpro: StandIn) -> None:
     new = imgpro.new_key("else@example.com", name="reader", plan="scale", abilities=["read"])
     assert usage(imgpro, new["key"]).json()["plan"] == "scale"
@@ -91,6 +126,7 @@ def test_the_key_works_after_every_reset(imgpro: StandIn) -> None:
 def test_a_refusal_names_every_wrong_field(imgpro: StandIn) -> None:
     with pytest.raises(ControlError, match=r"(?s)422.*email: .*plan: must be one of") as error:
         imgpro.new_key("nobody", plan="gold")
+    assert str(error.value).count("must be one of") == 1
     assert error.value.answer["error"] == "validation_error"
 
 
@@ -113,6 +149,14 @@ def test_a_key_that_is_none() -> None:
 def test_the_server_has_a_directory_of_its_own(imgpro_server: ServerProcess) -> None:
     assert "imgpro-lite-dev-" in imgpro_server.facts["data_dir"]
     imgpro_server.check()
+
+
+def test_the_log_says_why_mail_is_not_sent(imgpro: StandIn, imgpro_server: ServerProcess) -> None:
+    httpx2.post(f"{imgpro.base_url}/v1/keys", json={"email": "new@example.com"}).raise_for_status()
+    imgpro.outbox.wait_for(to="new@example.com")
+    lines: list[str] = []
+    until(lambda: lines.append(imgpro_server.log.read_new()) or "mail written to outbox/" in "".join(lines))
+    assert ".eml, as always in dev mode" in "".join(lines)
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,21 @@ def test_a_lock_is_taken_before_anything_is_removed(parent: Path) -> None:
     assert not root.exists()
 
 
+def test_standard_input_that_is_at_its_end(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        command("serve", "--dev", "--temporary", "--stop-with-stdin", "--port", "0"),
+        cwd=tmp_path,
+        env=environment() | {"TMPDIR": str(tmp_path)},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=WAIT_SECONDS,
+    )
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert "standard input is at its end" in ended.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("way", ["stdin", "SIGTERM", "SIGINT"])
 def test_serve_removes_it(tmp_path: Path, way: str) -> None:

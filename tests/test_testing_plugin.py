@@ -1,11 +1,13 @@
 """The pytest plugin in suites of its own: what they get, what is left of it, and what it costs those without it."""
 
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from images import make_image
+from origins import answer, origin
 from running import WAIT_SECONDS, environment
 
 # Other plugins that are installed here have imports of their own.
@@ -37,6 +39,9 @@ def test_before(imgpro):
 def test_fails(imgpro):
     urllib.request.urlopen(imgpro.base_url + "/healthz")
     assert [team["email"] for team in imgpro.teams()] == []
+
+def test_asks_wrongly(imgpro):
+    imgpro.new_key("nobody")
 """
 
 SEEDED = """
@@ -49,6 +54,22 @@ def test_the_seed_comes_back(imgpro):
     imgpro.reset(seed=False)
     assert [team["email"] for team in imgpro.teams()] == ["dev@example.com"]
 """
+
+
+IMPORTING = """
+import json
+import urllib.request
+
+def test_an_import(imgpro):
+    headers = {"Authorization": "Bearer " + imgpro.key, "Content-Type": "application/json"}
+    request = urllib.request.Request(
+        imgpro.base_url + "/v1/import", json.dumps({"url": "ADDRESS"}).encode(), headers
+    )
+    with urllib.request.urlopen(request) as answer:
+        assert answer.status == 201
+"""
+
+README = Path(__file__).parent.parent / "README.md"
 
 
 def run_suite(directory: Path, text: str, *arguments: str, ini: str = "") -> "subprocess.CompletedProcess[str]":
@@ -94,10 +115,14 @@ def test_a_suite_without_the_fixture_pays_nothing(tmp_path: Path) -> None:
 def test_a_test_that_fails_shows_what_the_server_did_for_it(tmp_path: Path) -> None:
     ended = run_suite(tmp_path, FAILING)
     assert ended.returncode == 1
-    assert "1 failed, 1 passed" in ended.stdout
+    assert "2 failed, 1 passed" in ended.stdout
     _, _, shown = ended.stdout.partition("Captured stderr teardown")
-    lines = [line for line in shown.splitlines() if " INFO " in line]
+    shown, _, wrong = shown.partition(" test_asks_wrongly ")
+    # A line is written after its answer, so that of the reset before the test may be there or not.
+    lines = [line for line in shown.splitlines() if " INFO " in line and "/_dev/reset" not in line]
     assert ["GET /healthz 200" in lines[0], "GET /_dev/teams 200" in lines[1], len(lines)] == [True, True, 2]
+    assert '>       imgpro.new_key("nobody")' in wrong
+    assert "imgpro_lite/testing" not in ended.stdout
     assert list((tmp_path / "tmp").glob("imgpro*")) == []
 
 
@@ -131,6 +156,21 @@ def test_a_server_that_does_not_start(tmp_path: Path) -> None:
     (tmp_path / "imgpro.toml").write_text("[limits]\nanonymous_uploads_per_hour = -1\n")
     ended = run_suite(tmp_path, FAILING, ini="imgpro_config = imgpro.toml\n")
     assert ended.returncode == 1
-    assert "The imgpro-lite server did not start (exit status 2)." in ended.stdout
-    assert "anonymous_uploads_per_hour" in ended.stdout
+    assert "During handling" not in ended.stdout
+    first, *_ = ended.stdout.partition(" ERROR at setup of test_fails ")
+    assert first.count("The imgpro-lite server did not start (exit status 2).") == 1
+    assert first.count("anonymous_uploads_per_hour") == 1
     assert "Traceback" not in ended.stdout
+
+
+@pytest.mark.slow
+def test_an_import_as_the_readme_has_it(tmp_path: Path) -> None:
+    section = README.read_text("utf-8").partition("### In Python tests")[2].partition("### In tests of")[0]
+    (config,) = re.findall(r"```toml\n(.*?)```", section, re.DOTALL)
+    assert "8765" in config
+    with origin("127.0.0.1") as site:
+        site.pages["/photo.png"] = answer()
+        (tmp_path / "imgpro.toml").write_text(config.replace("8765", str(site.port)))
+        suite = IMPORTING.replace("ADDRESS", site.url("/photo.png", "127.0.0.1"))
+        ended = run_suite(tmp_path, suite, ini="imgpro_config = imgpro.toml\n")
+    assert ended.returncode == 0, ended.stdout

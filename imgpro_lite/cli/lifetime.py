@@ -2,12 +2,15 @@
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
 import time
 from types import FrameType
 from typing import NoReturn
+
+from imgpro_lite.errors import OperatorError
 
 _READ_BYTES = 4096
 _AGAIN_SECONDS = 1.0
@@ -31,8 +34,25 @@ def end_at_once() -> NoReturn:
 
 
 def stop_with_stdin() -> None:
-    """Stop this process, as SIGTERM does, as soon as standard input ends: its writer has closed it or is gone."""
+    """Stop this process, as SIGTERM does, as soon as standard input ends: its writer has closed it or is gone.
+
+    Raises OperatorError when that is so already.
+    """
+    if sys.platform != "win32" and _is_at_end_of_stdin():  # where only sockets can be asked
+        raise OperatorError(
+            "--stop-with-stdin: standard input is at its end, as that of a command in the background of a script is. "
+            "Give the server a pipe whose other end stays open as long as it is to run."
+        )
     threading.Thread(target=_stop_at_end_of_stdin, name="stop-with-stdin", daemon=True).start()
+
+
+def _is_at_end_of_stdin() -> bool:
+    """Whether nothing will come any more. What has come is of no interest to anybody."""
+    try:
+        readable, _, _ = select.select([0], [], [], 0)
+        return bool(readable) and not os.read(0, _READ_BYTES)
+    except OSError:  # closed
+        return True
 
 
 def _stop_at_end_of_stdin() -> None:

@@ -13,6 +13,7 @@ from imgpro_lite.errors import ConfigError, OperatorError
 
 EXIT_FAILED = 1
 EXIT_WRONG_CONFIGURATION = 2  # as for a wrong command line
+EXIT_INTERRUPTED = 130  # as shells have it: 128 and the number of SIGINT
 
 # The commands in the order of the help, each with its module.
 _MODULES = {
@@ -41,7 +42,10 @@ class _Commands(click.RichGroup):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in _MODULES:
             return None
-        module = importlib.import_module(f"imgpro_lite.cli.{_MODULES[cmd_name]}")
+        try:
+            module = importlib.import_module(f"imgpro_lite.cli.{_MODULES[cmd_name]}")
+        except KeyboardInterrupt:
+            sys.exit(EXIT_INTERRUPTED)
         command: click.Command = getattr(module, cmd_name)
         return command
 

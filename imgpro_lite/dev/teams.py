@@ -1,4 +1,4 @@
-"""Teams and keys of dev mode: shown, changed and made, without mail, limits or a key."""
+"""Teams and keys of dev mode: shown, changed and made, without mail, rate limits or a key."""
 
 from typing import Annotated, Any
 

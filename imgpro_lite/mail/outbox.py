@@ -25,11 +25,13 @@ _NAME = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9]+-[a-z_]+-[0-9a-f]+\.eml")
 class Outbox:
     """A directory of mail, readable by its owner only: the links in it are as good as the mailbox that they are for."""
 
-    def __init__(self, directory: Path, clock: Clock, keep_seconds: int | None) -> None:
+    def __init__(self, directory: Path, clock: Clock, keep_seconds: int | None, reason: str) -> None:
         self._directory = directory
         self._clock = clock
         self._keep_seconds = keep_seconds
         """None keeps mail however old it is."""
+        self._reason = reason
+        """Why mail is not sent, for the log."""
         self._names: deque[str] | None = None
         """Our files, oldest first; None until the directory has been looked at."""
         self._lock = threading.Lock()
@@ -45,7 +47,7 @@ class Outbox:
         """Write the mail to a file of its own. Raises OSError."""
         name = await asyncio.to_thread(self._write, message)
         self._announce()
-        return f"written to {self._directory.name}/{name}, because [mail] host is not set"
+        return f"written to {self._directory.name}/{name}, {self._reason}"
 
     async def keep_tidy(self) -> None:
         """Remove what is older than its links are good for, and the oldest of too many. Raises OSError."""

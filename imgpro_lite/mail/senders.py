@@ -13,9 +13,12 @@ from imgpro_lite.settings import Settings
 OUTBOX_NAME = "outbox"
 
 
-def open_sender(settings: Settings, data_dir: Path, clock: Clock, *, keeps_all: bool = False) -> Sender:
-    """What takes the mail. Nothing is connected or written yet. `keeps_all` is for a clock that jumps: files stay."""
+def open_sender(settings: Settings, data_dir: Path, clock: Clock, *, is_dev: bool = False) -> Sender:
+    """What takes the mail. Nothing is connected or written yet. `is_dev`: the clock may jump, so files stay."""
     if settings.mail.host:
         return SmtpServer(settings.mail, mail_domain(settings.public_url))
+    directory = data_dir / OUTBOX_NAME
+    if is_dev:
+        return Outbox(directory, clock, keep_seconds=None, reason="as always in dev mode")
     # A file is of no use for longer than the links in it.
-    return Outbox(data_dir / OUTBOX_NAME, clock, keep_seconds=None if keeps_all else LINK_SECONDS)
+    return Outbox(directory, clock, keep_seconds=LINK_SECONDS, reason="because [mail] host is not set")

@@ -6,6 +6,8 @@ import json
 from typing import Any
 from urllib.parse import urlencode, urlsplit
 
+__tracebackhide__ = True  # pytest then shows the line of the test, and not ours
+
 # The longest wait of the control plane is one for mail, of a minute at most.
 ANSWER_SECONDS = 90
 
@@ -14,8 +16,9 @@ class ControlError(Exception):
     """The control plane refused a request. `status` and `answer` are what it said."""
 
     def __init__(self, request: str, status: int, answer: dict[str, Any]) -> None:
-        details = "".join(f"\n  {name}: {', '.join(texts)}" for name, texts in answer.get("errors", {}).items())
-        super().__init__(f"{request}: {status} {answer.get('message', '')}{details}")
+        # The message names some of these reasons too.
+        reasons = "".join(f"\n  {name}: {', '.join(texts)}" for name, texts in answer.get("errors", {}).items())
+        super().__init__(f"{request}: {status} {answer.get('error', '')}{reasons or ': ' + answer.get('message', '')}")
         self.status = status
         self.answer = answer
 

@@ -1,15 +1,17 @@
 """The pytest plugin: the fixture `imgpro`. Everything else is imported when a test asks for it."""
 
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import pytest
 
 if TYPE_CHECKING:
     from imgpro_lite.testing.server_process import ServerProcess
     from imgpro_lite.testing.stand_in import StandIn
+
+T = TypeVar("T")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -22,14 +24,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def imgpro_server(pytestconfig: pytest.Config) -> "Iterator[ServerProcess]":
-    """The process behind `imgpro`: one for each session, or each process of pytest-xdist."""
-    from imgpro_lite.testing.server_process import ServerFailed, ServerProcess
+    """The process behind `imgpro`: one for each session, or each process of pytest-xdist. Its `base_url` and `key` stay
+    the same, for programs that are configured once."""
+    from imgpro_lite.testing.server_process import ServerProcess
 
-    try:
-        server = ServerProcess.start(seed=_seed(pytestconfig), config=_ini_path(pytestconfig, "imgpro_config"))
-    except ServerFailed as error:
-        pytest.fail(str(error), pytrace=False)
-    with server:
+    seed, config = _seed(pytestconfig), _ini_path(pytestconfig, "imgpro_config")
+    with _or_fail(lambda: ServerProcess.start(seed=seed, config=config)) as server:
         yield server
 
 
@@ -37,8 +37,7 @@ def imgpro_server(pytestconfig: pytest.Config) -> "Iterator[ServerProcess]":
 def _imgpro_stand_in(imgpro_server: "ServerProcess") -> "StandIn":
     from imgpro_lite.testing.stand_in import StandIn
 
-    facts = imgpro_server.facts
-    return StandIn(facts["url"], facts["control_url"], imgpro_server.key)
+    return StandIn(imgpro_server.base_url, imgpro_server.facts["control_url"], imgpro_server.key)
 
 
 @pytest.fixture
@@ -47,17 +46,28 @@ def imgpro(
 ) -> "Iterator[StandIn]":
     """A server that does as the img.pro API does: empty, or with the seed, for each test. `imgpro.base_url` and
     `imgpro.key` are for the program under test; the methods move its time, read its mail, and make it fail."""
-    from imgpro_lite.testing.server_process import ServerFailed
-
-    try:
-        imgpro_server.check()
-    except ServerFailed as error:
-        pytest.fail(str(error), pytrace=False)
+    _or_fail(imgpro_server.check)
+    before = _imgpro_stand_in.snapshots()  # made by fixtures of the session, for all tests
     _imgpro_stand_in.reset()
     imgpro_server.log.read_new()
     yield _imgpro_stand_in
     if pytestconfig.getoption("capture") != "no":
         sys.stderr.write(imgpro_server.log.read_new())  # which pytest shows with a test that fails
+    if imgpro_server.is_running():
+        for snapshot in _imgpro_stand_in.snapshots():
+            if snapshot not in before:
+                snapshot.delete()
+
+
+def _or_fail(act: Callable[[], T]) -> T:
+    """What it gives. A server that failed is told by its message alone, once."""
+    from imgpro_lite.testing.server_process import ServerFailed
+
+    try:
+        return act()
+    except ServerFailed as error:
+        message = str(error)
+    pytest.fail(message, pytrace=False)
 
 
 def _seed(config: pytest.Config) -> Path | None:

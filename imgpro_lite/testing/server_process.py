@@ -1,7 +1,9 @@
 """A throw-away server: a process of its own, with a data directory of its own, that ends with this one."""
 
+import io
 import json
 import os
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,6 +19,9 @@ from imgpro_lite.ids import new_api_key
 START_SECONDS = 60
 STOP_SECONDS = 10
 SEED_NAME = "seed.toml"
+# Nothing in it is worth a reserve, but other programs use the disk too. It is often a small one of containers.
+SMALL_MIN_FREE_MB = 8
+
 LOG_BYTES = 20_000  # of the log, so much is shown: a traceback and what led to it
 
 _NEW_GROUP = 0x00000200  # CREATE_NEW_PROCESS_GROUP of Windows
@@ -25,6 +30,7 @@ _NEW_GROUP = 0x00000200  # CREATE_NEW_PROCESS_GROUP of Windows
 _SMALL = {
     "IMGPRO_IMAGING_WORKERS": "1",
     "IMGPRO_STORAGE_RESERVE_MB": "0",
+    "IMGPRO_STORAGE_MIN_FREE_MB": str(SMALL_MIN_FREE_MB),
     "IMGPRO_SERVER_SHUTDOWN_SECONDS": "1",
 }
 
@@ -77,6 +83,16 @@ class ServerProcess:
             raise ServerFailed(self._with_log(f"The imgpro-lite server did not start (exit status {code})."))
         return line
 
+    @property
+    def base_url(self) -> str:
+        """Where the API is."""
+        url: str = self.facts["url"]
+        return url
+
+    def is_running(self) -> bool:
+        """Whether it has not ended."""
+        return self.process.poll() is None
+
     def check(self) -> None:
         """Raise ServerFailed when it does not run any more."""
         code = self.process.poll()
@@ -119,7 +135,9 @@ class Log:
             self._path = Path(name)
         assert self._path is not None
         self.file: BinaryIO = self._path.open("ab")
-        self._reader: BinaryIO = self._path.open("rb")
+        # A terminal or pipe, such as /dev/stderr, has shown everything already and cannot be read.
+        is_file = stat.S_ISREG(os.fstat(self.file.fileno()).st_mode)
+        self._reader: BinaryIO = self._path.open("rb") if is_file else io.BytesIO()
         self._shown_bytes = self._reader.seek(0, os.SEEK_END)
         self._is_temporary = path is None
         if self._is_temporary and sys.platform != "win32":  # which cannot remove open files

@@ -6,10 +6,12 @@ raises ControlError when the server refuses, which says why.
 
 import itertools
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import date
 from typing import Any, Literal
 
 from imgpro_lite.testing.control_plane import ControlPlane
+
+__tracebackhide__ = True  # pytest then shows the line of the test, and not ours
 
 DEFAULT_EMAIL = "dev@example.com"
 
@@ -103,7 +105,8 @@ class StandIn:
         self._numbers = itertools.count(1)
 
     def reset(self, *, seed: bool = True) -> None:
-        """Begin anew: as at the start, in the real time, without faults. The `key` works without the seed too."""
+        """Begin anew: as at the start, in the real time, without faults, and with the seed or, if `seed` is False,
+        empty. The `key` works either way. Snapshots stay until the end of the test."""
         self.control.request("POST", "/reset", {"seed": seed})
         if not seed:
             self.new_key(DEFAULT_EMAIL, verified=True, key=self.key)
@@ -118,10 +121,10 @@ class StandIn:
         step = {"days": days, "hours": hours, "minutes": minutes, "seconds": seconds}
         return int(self.control.request("POST", "/clock/advance", step)["now"])
 
-    def set_time(self, to: datetime | int | str) -> int:
-        """Have the time go on from a moment: Unix seconds, ISO 8601, or a datetime with its zone. The new time in Unix
-        seconds."""
-        moment = int(to.timestamp()) if isinstance(to, datetime) else to
+    def set_time(self, to: date | int | str) -> int:
+        """Have the time go on from a moment: a date or datetime, ISO 8601, or Unix seconds. What has no zone is UTC.
+        The new time in Unix seconds."""
+        moment = to.isoformat() if isinstance(to, date) else to  # a datetime is a date too
         return int(self.control.request("PUT", "/clock", {"now": moment})["now"])
 
     def fail_next(
@@ -158,9 +161,14 @@ class StandIn:
         self.control.request("PUT", f"/snapshots/{name}")
         return Snapshot(self.control, name)
 
+    def snapshots(self) -> list[Snapshot]:
+        """Those that there are."""
+        return [Snapshot(self.control, kept["name"]) for kept in self.control.get("/snapshots")["snapshots"]]
+
     def new_key(self, email: str, **fields: Any) -> dict[str, Any]:
-        """A key without limits or mail: `key`, `key_id`, `team`, … Also takes `name`, `plan`, `verified`, `abilities`
-        and the `key` itself."""
+        """A key at once: `key`, `key_id`, `team`, … No mail is sent, and the limits of how many keys an address can ask
+        for do not hold; those of its plan (`free`) do. Also takes `name`, `plan`, `verified`, `abilities` and the `key`
+        itself."""
         return self.control.request("POST", "/keys", {"email": email, **fields})
 
     def teams(self) -> list[dict[str, Any]]:

@@ -1,9 +1,12 @@
 """How a suite in Python tests a client of the img.pro API: the fixture `imgpro` is a server of its own."""
 
 import base64
+from collections.abc import Iterator
 
 import httpx2
+import pytest
 
+from imgpro_lite.testing.server_process import ServerProcess
 from imgpro_lite.testing.stand_in import StandIn
 
 PIXEL = base64.b64decode("R0lGODlhAQABAIAAAAAAAP///yH5BAEAAAAALAAAAAABAAEAAAIBRAA7")
@@ -44,3 +47,15 @@ def test_a_rate_limit(imgpro: StandIn) -> None:
     assert refused.status_code == 429
     assert refused.headers["Retry-After"] == "30"
     assert upload(imgpro, imgpro.key).status_code == 201
+
+
+@pytest.fixture(scope="session")
+def client(imgpro_server: ServerProcess) -> Iterator[httpx2.Client]:
+    headers = {"Authorization": f"Bearer {imgpro_server.key}"}
+    with httpx2.Client(base_url=imgpro_server.base_url, headers=headers) as client:
+        yield client
+
+
+def test_a_client_that_is_configured_once(client: httpx2.Client, imgpro: StandIn) -> None:
+    imgpro.change_team("dev@example.com", plan="pro")
+    assert client.get("/v1/usage").json()["plan"] == "pro"
