@@ -142,16 +142,7 @@ async def open_runtime(
             state.enter_dev_dir(data_dir, control)
         else:
             state.leave_dev_dir(data_dir)
-        storage = settings.storage
-        blobs = BlobStore(data_dir, storage.min_free_mb * BYTES_PER_MB, storage.reserve_mb * BYTES_PER_MB)
-        with operator_errors(data_dir):
-            await asyncio.to_thread(blobs.reserve.prepare)
-        cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
-        intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
-        with operator_errors(data_dir):
-            await asyncio.to_thread(blobs.prepare)
-            await asyncio.to_thread(cache.prepare)
-            await asyncio.to_thread(intermediates.prepare)
+        blobs, cache, intermediates = await _open_files(settings, data_dir)
         hot = HotAnswers(settings.cache.memory_mb * BYTES_PER_MB)
         mail = Mail(
             Composer(settings.public_url, settings.server.contact),
@@ -171,10 +162,7 @@ async def open_runtime(
         # Closed in reverse: what nobody waits for any more ends with the workers.
         stack.push_async_callback(in_flight.drain)
         stack.push_async_callback(pool.close)
-        try:
-            await pool.start()
-        except (WorkerDied, TimeoutError) as error:
-            raise OperatorError("The processes that decode pictures do not start; the log has the details.") from error
+        await _start_workers(pool)
         runtime = Runtime(
             settings=settings,
             public_url=settings.public_url,
@@ -205,6 +193,25 @@ async def open_runtime(
         refining.start(partial(refine_forever, runtime))
         _start_background(runtime)
         yield runtime
+
+
+async def _open_files(settings: Settings, data_dir: Path) -> tuple[BlobStore, VariantCache, VariantCache]:
+    """The originals, the variants and the intermediates. Raises OperatorError."""
+    storage = settings.storage
+    blobs = BlobStore(data_dir, storage.min_free_mb * BYTES_PER_MB, storage.reserve_mb * BYTES_PER_MB)
+    cache = VariantCache(data_dir / CACHE_NAME, settings.cache.max_mb * BYTES_PER_MB)
+    intermediates = VariantCache(data_dir / INTERMEDIATES_NAME, settings.cache.intermediates_mb * BYTES_PER_MB)
+    with operator_errors(data_dir):
+        for prepare in (blobs.reserve.prepare, blobs.prepare, cache.prepare, intermediates.prepare):
+            await asyncio.to_thread(prepare)
+    return blobs, cache, intermediates
+
+
+async def _start_workers(pool: WorkerPool) -> None:
+    try:
+        await pool.start()
+    except (WorkerDied, TimeoutError) as error:
+        raise OperatorError("The processes that decode pictures do not start; the log has the details.") from error
 
 
 def _start_background(rt: Runtime) -> None:
