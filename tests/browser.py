@@ -99,14 +99,19 @@ class Browser:
         for domain in ("Page", "Log", "Network", "Runtime"):
             self.call(f"{domain}.enable")
 
-    def call(self, method: str, **parameters: Any) -> Any:
-        """Call a method of the protocol and wait for what it gives."""
+    def _send(self, method: str, **parameters: Any) -> int:
+        """Call a method: the number that its answer will have."""
         self._last_id += 1
         message: dict[str, Any] = {"id": self._last_id, "method": method, "params": parameters}
         if self._session:
             message["sessionId"] = self._session
         os.write(self._commands, json.dumps(message).encode() + b"\0")
-        while (answer := self._read()).get("id") != self._last_id:
+        return self._last_id
+
+    def call(self, method: str, **parameters: Any) -> Any:
+        """Call a method of the protocol and wait for what it gives."""
+        called = self._send(method, **parameters)
+        while (answer := self._read()).get("id") != called:
             self.events.append(answer)
         assert "error" not in answer, answer
         return answer["result"]
@@ -120,6 +125,8 @@ class Browser:
             self._buffer += data
         message, _, self._buffer = self._buffer.partition(b"\0")
         answer: dict[str, Any] = json.loads(message)
+        if answer.get("method") == "Page.javascriptDialogOpening" and answer["params"]["type"] == "beforeunload":
+            self._send("Page.handleJavaScriptDialog", accept=True)  # whoever goes to another page means it
         return answer
 
     def goto(self, url: str) -> None:

@@ -5,6 +5,7 @@ import email
 import email.policy
 import re
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.message import EmailMessage
@@ -127,10 +128,20 @@ class _Controller(Controller):
     def __init__(self, server: MailServer, smtp: type[SMTP], address: str, **options: Any) -> None:
         super().__init__(server, hostname=address, port=0, server_hostname="localhost", **options)
         self._server, self._smtp = server, smtp
+        self._sessions: list[SMTP] = []
 
     def factory(self) -> SMTP:
         self._server.connections += 1
-        return self._smtp(self.handler, **self.SMTP_kwargs)
+        self._sessions.append(self._smtp(self.handler, **self.SMTP_kwargs))
+        return self._sessions[-1]
+
+    def abort_sessions(self) -> None:
+        """End what clients have left open, such as one that was killed: a loop that is closed would not."""
+        transports = [session.transport for session in self._sessions if session.transport is not None]
+        for transport in transports:
+            self.loop.call_soon_threadsafe(transport.abort)
+        if transports:
+            time.sleep(0.02)  # in which the loop closes their sockets
 
     def _trigger_server(self) -> None:
         assert self.server is not None
@@ -159,6 +170,7 @@ def mail_server(
     try:
         yield server
     finally:
+        controller.abort_sessions()
         controller.stop()
 
 

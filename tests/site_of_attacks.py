@@ -65,6 +65,7 @@ class Site:
             if who not in self.cookies:
                 self._sign_in(who)
             self.browser.call("Network.setCookie", url=self.url, **self.cookies[who])
+        self.browser.goto("about:blank")  # or it may be a reload, which keeps an open editor
         self.browser.goto(self.url + path)
 
     def _sign_in(self, who: str) -> None:
