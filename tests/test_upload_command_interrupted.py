@@ -89,8 +89,11 @@ def start_upload(directory: Path, *arguments: str | Path) -> "subprocess.Popen[s
 def interrupt(uploading: "subprocess.Popen[str]") -> tuple[str, str]:
     """Press Ctrl-C: what it still says."""
     uploading.send_signal(signal.SIGINT)
-    told, problems = uploading.communicate(timeout=WAIT_SECONDS)
-    assert uploading.returncode == 130
+    assert uploading.stdout is not None
+    assert uploading.stderr is not None
+    # Not by communicate(), which knows nothing of lines that came together with the one that was read before.
+    told, problems = uploading.stdout.read(), uploading.stderr.read()
+    assert uploading.wait(WAIT_SECONDS) == 130
     assert "Traceback" not in problems
     return told, problems
 
