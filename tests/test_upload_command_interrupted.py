@@ -92,8 +92,9 @@ def interrupt(uploading: "subprocess.Popen[str]") -> tuple[str, str]:
     assert uploading.stdout is not None
     assert uploading.stderr is not None
     # Not by communicate(), which knows nothing of lines that came together with the one that was read before.
-    told, problems = uploading.stdout.read(), uploading.stderr.read()
-    assert uploading.wait(WAIT_SECONDS) == 130
+    with uploading:
+        told, problems = uploading.stdout.read(), uploading.stderr.read()
+    assert uploading.returncode == 130
     assert "Traceback" not in problems
     return told, problems
 
