@@ -1,6 +1,7 @@
 """The SQLite file: migrations, transactions that are whole or not at all, and files that are not ours."""
 
 import asyncio
+import re
 import sqlite3
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 from conftest import FakeClock
 
 from imgpro_lite.errors import OperatorError, Overloaded
+from imgpro_lite.store import library_rows
 from imgpro_lite.store.db import Database, open_database
 from imgpro_lite.store.sqlite_file import Tx, connect_file, open_for_command
 
@@ -283,3 +285,10 @@ def test_a_write_that_waited_for_another_process_is_done(path: Path) -> None:
         return await db.read(subjects)
 
     assert with_database(path, scene) == ["patient"]
+
+
+def test_a_library_has_a_name_of_its_own_that_stays(tmp_path: Path) -> None:
+    one, other = tmp_path / "one.db", tmp_path / "other.db"
+    names = [with_database(path, lambda db: db.read(library_rows.get_library_id)) for path in (one, other, one)]
+    assert names[0] == names[2] != names[1]
+    assert re.fullmatch("[0-9a-f]{32}", names[0])

@@ -96,6 +96,7 @@ REPAIRABLE: dict[str, tuple[str, Damage]] = {
     "an older schema": (
         "schema",
         sql(
+            "DROP TABLE library",
             "DROP TABLE spent_tokens",
             "ALTER TABLE api_keys DROP COLUMN session_ends_at",
             "DROP TRIGGER media_expiry_updated",
