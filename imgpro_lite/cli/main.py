@@ -27,6 +27,8 @@ _MODULES = {
     "seed": "seed",
     "secrets": "signing",
     "upload": "upload",
+    "push": "transfer",
+    "pull": "transfer",
     "config": "configuration",
     "doctor": "doctor",
     "fsck": "fsck",

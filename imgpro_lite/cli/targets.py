@@ -26,7 +26,11 @@ def find_key(given: str | None, server: str | None) -> str | None:
 
 def find_server(named: str | None) -> str:
     """The address to talk to, without a slash at its end. Raises OperatorError, ConfigError."""
-    address = named or os.environ.get("IMGPRO_URL") or load(None, {}).settings.api_url
+    return check_server(named or os.environ.get("IMGPRO_URL") or load(None, {}).settings.api_url)
+
+
+def check_server(address: str) -> str:
+    """The address of a server, without a slash at its end. Raises OperatorError."""
     if not is_server_address(address):
         # Without repeating it: there may be a password in it.
         raise OperatorError(
