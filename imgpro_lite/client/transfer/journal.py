@@ -75,46 +75,53 @@ class Journal:
     """An open journal. Threads may share it; no other process may have it. Closing it lets it go."""
 
     def __init__(self, path: Path, source: str, destination: str) -> None:
-        """Open or begin it. Raises OperatorError, OSError."""
+        """Open it; a new one comes into being with its first line. Raises OperatorError, OSError."""
         self.path = path
         self.known: dict[str, str] = {}
         """The new id of each old one."""
         self.doubts: dict[str, Doubt] = {}
+        self._head = {"journal": VERSION, "from": source, "to": destination}
+        self._descriptor: int | None = None
+        self._writing = threading.Lock()
         path.parent.mkdir(parents=True, exist_ok=True)
         self._lock = _hold(path)
-        self._writing = threading.Lock()
-        self._descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            self._begin(source, destination)
+            self._read()
         except BaseException:
             self.close()
             raise
 
     def close(self) -> None:
         """Let another process have it."""
-        os.close(self._descriptor)
+        if self._descriptor is not None:
+            os.close(self._descriptor)
         self._lock.release()
 
-    def _begin(self, source: str, destination: str) -> None:
-        size_bytes = os.fstat(self._descriptor).st_size
-        if not size_bytes:
-            self._append({"journal": VERSION, "from": source, "to": destination})
-            return
+    def _read(self) -> None:
         lines = self._lines()
-        head = next(lines, {})
+        if (head := next(lines, None)) is None:
+            if self.path.exists() and self.path.stat().st_size:
+                raise OperatorError(f"{self.path} is no journal of a transfer. Choose another file with --journal.")
+            return
         if head.get("journal") != VERSION:
             raise OperatorError(f"{self.path} is no journal of a transfer. Choose another file with --journal.")
-        if (head.get("from"), head.get("to")) != (source, destination):
+        if head != self._head:
             raise OperatorError(
                 f"The journal {self.path} is of a transfer from {head.get('from')} to {head.get('to')}. "
                 "Choose another file with --journal."
             )
         for line in lines:
             self._take(line)
-        with self.path.open("rb") as file:
-            file.seek(-1, os.SEEK_END)
-            if file.read(1) != b"\n":  # killed while it was being written
-                os.write(self._descriptor, b"\n")
+
+    def _open(self) -> int:
+        """The file, to write behind what is there."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
+        size_bytes = os.fstat(descriptor).st_size
+        if not size_bytes:
+            os.write(descriptor, _encode(self._head))
+        elif os.pread(descriptor, 1, size_bytes - 1) != b"\n":  # killed while it was being written
+            os.write(descriptor, b"\n")
+        return descriptor
 
     def _take(self, line: Mapping[str, Any]) -> None:
         """What a line says, if it is whole."""
@@ -131,7 +138,9 @@ class Journal:
             return
 
     def _lines(self) -> Iterator[dict[str, Any]]:
-        """Every line that is whole: the last one may not be, after a kill or on a full disk."""
+        """Every line that is whole: the last one may not be, after a kill or on a full disk. None without a file."""
+        if not self.path.exists():
+            return
         with self.path.open("rb") as file:
             for raw in file:
                 try:
@@ -144,8 +153,7 @@ class Journal:
     def begin(self, doubt: Doubt) -> None:
         """An upload is about to be sent. It is on the disk before that."""
         fields = {name: getattr(doubt, name) for name in Doubt.__slots__ if name != "old_id"}
-        self._append({"begin": doubt.old_id, **fields})
-        sync_file(self._descriptor)
+        sync_file(self._append({"begin": doubt.old_id, **fields}))
 
     def refuse(self, old_id: str) -> None:
         """It was not taken."""
@@ -161,11 +169,15 @@ class Journal:
         self.doubts.pop(doubt.old_id, None)
         return new_id
 
-    def _append(self, line: Mapping[str, Any]) -> None:
-        data = json.dumps(line).encode() + b"\n"
+    def _append(self, line: Mapping[str, Any]) -> int:
+        """Write a line; the descriptor of the file."""
+        data = _encode(line)
         with self._writing:
+            if self._descriptor is None:
+                self._descriptor = self._open()
             while data:
                 data = data[os.write(self._descriptor, data) :]
+            return self._descriptor
 
     def write_map(self, path: Path) -> int:
         """Write which image has become which, as CSV; how many there are. Raises OSError."""
@@ -179,6 +191,10 @@ class Journal:
                     writer.writerow([line.get(name, "") for name in names])
                     count += 1
         return count
+
+
+def _encode(line: Mapping[str, Any]) -> bytes:
+    return json.dumps(line).encode() + b"\n"
 
 
 def _hold(path: Path) -> DirectoryLock:

@@ -1,6 +1,7 @@
 """The bytes of an image as they were uploaded, from the address that a server gave. No key is sent there."""
 
 import contextlib
+import ssl
 import tempfile
 import time
 from collections.abc import Iterator
@@ -45,12 +46,14 @@ class Original:
 class Originals:
     """Fetches the originals of one server's images. Threads may share it."""
 
-    def __init__(self, api_server: str, parallel: int, patience: Patience, *, may_be_converted: bool) -> None:
+    def __init__(
+        self, api_server: str, parallel: int, patience: Patience, tls: ssl.SSLContext, *, may_be_converted: bool
+    ) -> None:
         """With `may_be_converted`, what browsers are shown is taken where the original cannot be had."""
         self._patience = patience
         self._may_be_converted = may_be_converted
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=httpx2.create_ssl_context(), max_connections=parallel, network_backend=Reach(api_server)
+            ssl_context=tls, max_connections=parallel, network_backend=Reach(api_server)
         )
 
     def close(self) -> None:

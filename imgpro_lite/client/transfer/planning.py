@@ -36,9 +36,9 @@ def check_apart(source: Side, destination: Side) -> None:
 
 
 def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str], on_item: OnItem) -> Plan:
-    """Everything that the filter lets through; `on_item` hears of each, in the order of the list. Raises TransferError.
+    """Everything that the filter lets through; `on_item` hears of each new one, in the order of the list.
 
-    Of each image only its id and time are held: a hundred thousand take some 15 MB.
+    Raises TransferError. Of each image only its id and time are held: a hundred thousand take some 15 MB.
     """
     listed: list[tuple[int, str]] = []
     seen: set[str] = set()
@@ -55,7 +55,7 @@ def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str]
             if media_id not in known:
                 new_images += 1
                 new_bytes += size_bytes if isinstance(size_bytes, int) else 0
-            on_item(media_id, item)
+                on_item(media_id, item)
         if page and len(seen) == before:
             raise Unusable(f"{source.title} lists its images without an end: a page has only images that were there")
     listed.reverse()  # lists are newest first, and of those that came in the same second too
@@ -67,7 +67,7 @@ def check_journal(destination: Side, journal: Journal) -> None:
     """Raise OperatorError when the destination has none of what the journal noted last: it was emptied, or is another
     one, and every image would pass for copied. Raises TransferError."""
     last = list(journal.known.values())[-LOOKED_AT:]
-    if last and not any(destination.has_image(media_id) for media_id in last):
+    if last and not any(destination.owns_image(media_id) for media_id in last):
         raise OperatorError(
             f"The journal {journal.path} says that {len(journal.known):,} images were copied, but the destination has "
             "none of the last of them. If it was emptied, remove the journal, or begin another one with --journal."

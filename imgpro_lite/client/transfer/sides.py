@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -68,7 +69,10 @@ class Usage:
 class Side:
     """A server and a key of it. Threads may share it."""
 
-    def __init__(self, title: str, server: str, key: str, parallel: int, patience: Patience) -> None:
+    def __init__(
+        self, title: str, server: str, key: str, parallel: int, patience: Patience, tls: ssl.SSLContext
+    ) -> None:
+        """`title` is what messages call it."""
         self.title = title
         self.server = server
         self.key = key
@@ -77,6 +81,7 @@ class Side:
         self._patience = patience
         self._client = httpx2.Client(
             base_url=server,
+            verify=tls,
             # Not compressed, so that what was counted is what was sent.
             headers={"Authorization": f"Bearer {key}", "Accept": "application/json", "Accept-Encoding": "identity"},
             timeout=httpx2.Timeout(ANSWER_SECONDS, connect=CONNECT_SECONDS),
@@ -135,9 +140,10 @@ class Side:
                 raise Unusable(f"{self.title} lists more than {MAX_IMAGES:,} images")
             cursors.add(hash(cursor))
 
-    def has_image(self, media_id: str) -> bool:
-        """Whether the server shows an image of this id to this key. Raises TransferError."""
-        return self.get(f"/v1/media/{media_id}").status == 200
+    def owns_image(self, media_id: str) -> bool:
+        """Whether the team has an image of this id. Raises TransferError. To change nothing of it is 404 for those of
+        others; to look would not tell, as public ones are shown to everybody."""
+        return self.send("PATCH", f"/v1/media/{media_id}", is_repeatable=True, json={}).status != 404
 
     def first_ids(self) -> set[str]:
         """The ids on the first page of the list. Raises TransferError."""
