@@ -150,8 +150,8 @@ def _copy(
     check_journal(destination, journal)
     choices = Choices(wishes.parallel, wishes.created_as_date, wishes.update)
     copying = Copying(source, destination, originals, journal, choices, patience, keeps_expiry=source_usage.verified)
-    if journal.doubts and not wishes.dry_run:
-        report.say(f"{copying.settle()} of {len(journal.doubts)} uploads had arrived before the last run ended.")
+    if (in_doubt := len(journal.doubts)) and not wishes.dry_run:
+        report.say(f"Uploads under way when the last run ended: {in_doubt}; arrived: {copying.settle()}")
     plan = _plan(source, journal, wishes, report)
     report.begin(plan, usage)
     if not wishes.dry_run:

@@ -60,9 +60,7 @@ class Report:
 
     def begin(self, plan: Plan, usage: Usage) -> None:
         """What is about to be copied, and whether the destination can take it."""
-        before = len(plan.ids) - plan.new_images
-        done = f"; {before:,} of {len(plan.ids):,} are copied already" if before else ""
-        self.say(f"{plan.new_images:,} images to copy, {size_text(plan.new_bytes)}{done}")
+        self.say(f"To copy: {plan.new_images:,} of {len(plan.ids):,} images, {size_text(plan.new_bytes)}")
         self._not_tried = len(plan.ids)
         self._begun_at = time.monotonic()
         left, room_bytes = usage.uploads_remaining, usage.storage_left_bytes

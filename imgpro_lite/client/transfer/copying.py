@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from imgpro_lite.client.transfer.errors import Doubtful, Stopped, TransferError, Unreachable
+from imgpro_lite.client.transfer.errors import Doubtful, Stopped, TransferError, Unreachable, Unusable
 from imgpro_lite.client.transfer.images import Image, fields_of, form_of, parse_image, remaining_seconds
 from imgpro_lite.client.transfer.journal import Doubt, Journal, doubt_about
 from imgpro_lite.client.transfer.originals import Original, Originals
@@ -144,6 +144,8 @@ class Copying:
             if answer.status != 200:
                 return Result(old_id, Outcome.FAILED, error=answer.reason, ends_all=answer.status in _FOR_ALL)
             image = parse_image(answer.body)
+            if image.id != old_id:
+                raise Unusable("the source shows another image under its id")
             if old_id in self._journal.known:
                 return self._update(image, self._journal.known[old_id])
             return self._copy(number, image)

@@ -70,15 +70,15 @@ class Originals:
 
     def _fetch(self, image: Image, file: IO[bytes]) -> Original:
         """The first of the possible addresses that has as many bytes as the image."""
-        problem = "its address has no image"
-        for url in _candidates(image):
-            problem_here = self._load(url, file, image.filesize_bytes)
-            if problem_here:
-                problem = problem_here
-                continue
-            return _checked(url, file)
-        if self._may_be_converted and not self._load(_parse(image.src), file, None):
-            return _checked(_parse(image.src), file)
+        src, problem = _parse(image.src), ""
+        for url in _candidates(src, image.name):
+            what_is_wrong = self._load(url, file, image.filesize_bytes)
+            if not what_is_wrong:
+                return _checked(url, file)
+            if url == src:
+                problem = what_is_wrong
+        if self._may_be_converted and not self._load(src, file, None):
+            return _checked(src, file)
         raise Unusable(f"its original of {image.filesize_bytes:,} bytes cannot be had: {problem}")
 
     def _load(self, url: httpx2.URL, file: IO[bytes], size_bytes: int | None) -> str:
@@ -96,13 +96,14 @@ class Originals:
                 problem = shown_text(error) or type(error).__name__
                 kind = Unreachable if isinstance(error, _NOT_CONNECTED) else Unusable
             else:
-                wait_seconds = asked_seconds(status, {}, headers)
-                waited_seconds += wait_seconds
-                if wait_seconds and waited_seconds <= MAX_WAIT_SECONDS:
+                if wait_seconds := asked_seconds(status, {}, headers):
+                    waited_seconds += wait_seconds
+                    if waited_seconds > MAX_WAIT_SECONDS:
+                        raise Unusable(f"{shown_text(url.host)} answers {status}, and asks to wait for too long")
                     self._patience.wait(wait_seconds)
                     continue
-                if status < 500 or wait_seconds:
-                    return f"{url.host} answers {status}"
+                if status < 500:
+                    return f"{shown_text(url.host)} answers {status}"
                 problem, kind = f"it answers {status}", Unusable
             attempt += 1
             if attempt == ATTEMPTS:
@@ -155,13 +156,12 @@ class Originals:
         return self._pool.stream("GET", target, headers=headers, extensions={"timeout": timeouts})
 
 
-def _candidates(image: Image) -> Iterator[httpx2.URL]:
+def _candidates(src: httpx2.URL, name: str) -> Iterator[httpx2.URL]:
     """The addresses that may have the original, the likeliest first. Formats that browsers do not show are told by no
     field: they are at the address with their own extension, and the image's name often has it too."""
-    src = _parse(image.src)
-    path = PurePosixPath(src.path)
-    others = list(_UNSHOWN.items()) if parse_extension(path.suffix[1:]) in _SHOWN_INSTEAD else []
-    named = PurePosixPath(image.name).suffix[1:].lower()
+    shown = parse_extension(PurePosixPath(src.path).suffix[1:])
+    others = list(_UNSHOWN.items()) if shown in _SHOWN_INSTEAD else []
+    named = PurePosixPath(name).suffix[1:].lower()
     likely = [spellings[0] for _, spellings in others if named in spellings]
     yield from (_with_extension(src, extension) for extension in likely)
     yield src

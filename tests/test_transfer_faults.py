@@ -1,0 +1,457 @@
+"""`imgpro-lite push` and `pull` when lines break, processes are killed, and servers are busy or hostile."""
+
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpcore2
+import pytest
+from click.testing import Result
+from facade import Ask, Facade, Reply, facade
+from library import picture
+from running import command, environment
+from transfers import CONTRACT_FIELDS, Site, push, refusal, run_transfer, site
+
+from imgpro_lite.client.transfer import journal as journals
+from imgpro_lite.client.transfer.errors import Unusable
+from imgpro_lite.client.transfer.images import parse_image
+from imgpro_lite.client.transfer.reach import Reach
+from imgpro_lite.errors import FetchFailed, OperatorError
+
+
+@pytest.fixture(scope="module")
+def sites(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Site, Site]]:
+    with site(tmp_path_factory.mktemp("near")) as near, site(tmp_path_factory.mktemp("far")) as far:
+        yield near, far
+
+
+@pytest.fixture
+def near(sites: tuple[Site, Site]) -> Site:
+    return sites[0].team()
+
+
+@pytest.fixture
+def far(sites: tuple[Site, Site]) -> Site:
+    return sites[1].team()
+
+
+@pytest.fixture
+def front(far: Site) -> Iterator[Facade]:
+    """What stands between the command and the destination."""
+    with facade(far.url) as front:
+        yield front
+
+
+@pytest.fixture(autouse=True)
+def _short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("imgpro_lite.client.transfer.patience.FIRST_PAUSE_SECONDS", 0.001)
+
+
+def add_some(place: Site, count: int, **fields: str) -> list[str]:
+    """Images of different sizes: their names, the newest first."""
+    return [place.add(picture(number), name=f"{number}", **fields)["name"] for number in range(count)][::-1]
+
+
+# ── broken lines and kills ──
+
+
+@pytest.mark.parametrize("lost", [Reply(0), pytest.param(Reply(502, b""), marks=pytest.mark.slow)])
+def test_an_upload_that_arrived_without_its_answer(
+    near: Site, far: Site, front: Facade, tmp_path: Path, lost: Reply
+) -> None:
+    """Nothing is doubled, not even one of two pictures that are alike in everything."""
+    names = add_some(near, 3)
+    near.add(picture(0), name="0")
+    replies = iter([None, lost, None, lost])
+    front.after = lambda ask, reply: (next(replies, None) if ask.is_upload else None) or reply
+    result = push(near, far, tmp_path, url=front.url)
+    assert result.exit_code == 0, result.stderr
+    assert "4 copied" in result.stderr
+    assert far.names() == ["0", *names]
+
+
+def test_an_upload_that_did_not_arrive(near: Site, far: Site, front: Facade, tmp_path: Path) -> None:
+    names = add_some(near, 2)
+    replies = iter([Reply(0), Reply(0)])
+    front.before = lambda ask: next(replies, None) if ask.is_upload else None
+    assert push(near, far, tmp_path, url=front.url).exit_code == 0
+    assert far.names() == names
+
+
+def start_push(near: Site, key: str, url: str, state: Path) -> "subprocess.Popen[str]":
+    keys = {"IMGPRO_KEY": near.key, "IMGPRO_FAR_KEY": key, "XDG_STATE_HOME": str(state)}
+    return subprocess.Popen(
+        command("push", "--server", near.url, "--to", url),
+        cwd=state,
+        env=environment() | keys,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )
+
+
+@pytest.mark.parametrize(
+    ("number", "arrives"),
+    [
+        (signal.SIGKILL, True),
+        pytest.param(signal.SIGKILL, False, marks=pytest.mark.slow),
+        pytest.param(signal.SIGINT, True, marks=pytest.mark.slow),
+    ],
+)
+def test_it_is_ended_in_the_middle(
+    near: Site, far: Site, front: Facade, tmp_path: Path, number: int, arrives: bool
+) -> None:
+    """Between the 201 and the line of the journal, or before the upload has arrived."""
+    names = add_some(near, 4)
+    uploads: list[Ask] = []
+    ended: list[int] = []
+
+    def end(ask: Ask) -> None:
+        uploads.append(ask)
+        if len(uploads) == 3:
+            pushing.send_signal(number)
+            if number == signal.SIGKILL:
+                ended.append(pushing.wait(30))
+            else:
+                time.sleep(0.2)  # in which Ctrl-C is heard; the upload goes on to its end
+
+    def before(ask: Ask) -> Reply | None:
+        if ask.is_upload and not arrives:
+            end(ask)
+        return Reply(0) if ended else None
+
+    def after(ask: Ask, reply: Reply) -> Reply:
+        if ask.is_upload and arrives:
+            end(ask)
+        return reply
+
+    front.before, front.after = before, after
+    pushing = start_push(near, far.key, front.url, tmp_path)
+    with pushing:
+        assert pushing.stderr is not None
+        problems = pushing.stderr.read()
+    assert pushing.returncode == (130 if number == signal.SIGINT else -signal.SIGKILL)
+    assert "Traceback" not in problems
+    if number == signal.SIGINT:
+        assert "3 copied, 1 not tried" in problems
+    front.before, front.after = lambda ask: None, lambda ask, reply: reply
+    result = push(near, far, tmp_path, url=front.url)
+    assert result.exit_code == 0, result.output
+    if number == signal.SIGKILL:
+        assert f"when the last run ended: 1; arrived: {int(arrives)}" in result.stderr
+    assert far.names() == names
+
+
+def test_a_journal_that_was_cut_off(near: Site, far: Site, tmp_path: Path) -> None:
+    names = add_some(near, 2)
+    assert push(near, far, tmp_path).exit_code == 0
+    (path,) = tmp_path.rglob("*.jsonl")
+    path.write_bytes(path.read_bytes()[:-7])  # within the last line, which says that the second one is there
+    result = push(near, far, tmp_path)
+    assert "when the last run ended: 1; arrived: 1" in result.stderr
+    assert "2 already there" in result.stderr
+    assert far.names() == names
+    assert all(json.loads(line) for line in path.read_text().splitlines() if not line.startswith('{"done"'))
+
+
+def test_two_at_the_same_time(tmp_path: Path) -> None:
+    first = journals.Journal(tmp_path / "j", "http://a", "http://b")
+    with pytest.raises(OperatorError, match="Another transfer"):
+        journals.Journal(tmp_path / "j", "http://a", "http://b")
+    first.close()
+    journals.Journal(tmp_path / "j", "http://a", "http://b").close()
+    assert not (tmp_path / "j").exists()  # nothing was noted
+
+
+# ── busy servers, and the hosted one ──
+
+
+def test_a_server_that_asks_to_wait(near: Site, far: Site, front: Facade, tmp_path: Path) -> None:
+    names = add_some(near, 2)
+    limited = {"error": "rate_limited", "message": "x", "action": {"type": "wait", "seconds": 1}}
+    replies = iter([Reply(429, limited), None, Reply(503, b"", {"Retry-After": "1"})])
+    front.before = lambda ask: next(replies, None) if ask.is_upload else None
+    result = push(near, far, tmp_path, url=front.url)
+    assert (result.exit_code, result.stderr.count("A server asks to wait 1 s.")) == (0, 2)
+    assert far.names() == names
+
+
+QUOTA = {"error": "quota_exceeded", "message": "Full.", "action": {"type": "upgrade", "url": "https://u"}}
+
+
+@pytest.mark.parametrize(
+    ("reply", "told", "not_tried"),
+    [
+        (Reply(429, {"message": "Come tomorrow", "action": {"seconds": 10**30}}), "Come tomorrow", 1),
+        pytest.param(Reply(413, QUOTA), "https://u", 1, marks=pytest.mark.slow),
+        (Reply(413, b"<html>nginx</html>"), "the server answered 413", 0),
+        pytest.param(Reply(422, {"message": "No\x1b[2J such"}), "No\\x1b[2J such", 0, marks=pytest.mark.slow),
+        pytest.param(Reply(201, {"id": "../../x"}), "without a usable id", 0, marks=pytest.mark.slow),
+    ],
+)
+def test_a_destination_that_refuses(
+    near: Site, far: Site, front: Facade, tmp_path: Path, reply: Reply, told: str, not_tried: int
+) -> None:
+    add_some(near, 3)
+    front.before = lambda ask: reply if ask.is_upload and b'name="name"\r\n\r\n1\r\n' in ask.body else None
+    result = push(near, far, tmp_path, "--parallel", "1", url=front.url)
+    assert (result.exit_code, isinstance(result.exception, SystemExit)) == (1, True)
+    assert told in result.stderr
+    assert ("1 not tried" in result.stderr) == bool(not_tried)
+    assert far.names() == (["0"] if not_tried else ["2", "0"])
+    front.before = lambda ask: None
+    assert push(near, far, tmp_path, url=front.url).exit_code == 0
+    assert len(far.images()) == 3
+
+
+def hosted(ask: Ask, reply: Reply) -> Reply:
+    """An answer with the contract's fields only, and metadata."""
+
+    def strip(value: dict[str, Any]) -> dict[str, Any]:
+        ours = {"date", "external_id", "expires_at"}
+        return {name: field for name, field in value.items() if name not in ours}
+
+    if isinstance(reply.body, dict) and "/v1/media" in ask.path and ask.method == "GET":
+        reply.body = strip(reply.body)
+        if "items" in reply.body:
+            reply.body["items"] = [
+                {name: value for name, value in item.items() if name in CONTRACT_FIELDS.split()}
+                for item in reply.body["items"]
+            ]
+    return reply
+
+
+def test_the_hosted_service_and_back(near: Site, far: Site, front: Facade, tmp_path: Path) -> None:
+    """Only what the contract promises, and no key for image bytes, which are at a host of their own there."""
+    front.after = hosted
+    far.add(picture(1), name="1", tags="a,b", namespace="ns", author="A")
+    near.add(picture(2), name="2", external_id="x")
+    where = ("--server", near.url, "--server-key", near.key, "--key", far.key)
+    assert run_transfer("pull", *where, "--from", front.url, state=tmp_path).exit_code == 0
+    (image, _) = near.images()
+    assert (image["name"], image["tags"], image["namespace"], image["author"]) == ("1", ["a", "b"], "ns", "A")
+    front.asked.clear()
+    lost = iter([Reply(0)])
+    front.after = lambda ask, reply: next(lost, reply) if ask.is_upload else hosted(ask, reply)
+    near.ask("DELETE", f"/v1/media/{image['id']}")
+    assert run_transfer("push", *where, "--to", front.url, state=tmp_path).exit_code == 0
+    assert far.names() == ["2", "1"]
+    assert {ask.path.partition("?")[0] for ask in front.asked} <= {"/v1/usage", "/v1/upload", "/v1/media"}
+
+
+# ── hostile servers ──
+
+USAGE = {"plan": "free", "verified": True, "uploads_remaining": None}
+PNG = picture(0)
+
+
+class Hostile:
+    """A source that may say anything of its images, and send anything as their bytes."""
+
+    def __init__(self, front: Facade) -> None:
+        self.front = front
+        self.images: dict[str, dict[str, Any]] = {}
+        self.bytes: dict[str, Reply] = {}
+        self.page: Any = None
+        front.before = self.answer
+
+    def add(self, reply: Reply | None = None, **fields: Any) -> str:
+        """An image, as it should be but for these fields: its id."""
+        number = len(self.images)
+        media_id = f"abc{number}"
+        src = f"{self.front.url}/t0000/{media_id}.png"
+        self.images[media_id] = {
+            "id": media_id,
+            "name": "photo.png",
+            "url": "",
+            "src": src,
+            "width": 4,
+            "height": 3,
+            "public": True,
+            "filesize": len(PNG),
+            "tags": [],
+            "namespace": None,
+            "created_at": 1_700_000_000 + number,
+            **fields,
+        }
+        self.bytes[src.removeprefix(self.front.url)] = reply or Reply(200, PNG, {"Content-Type": "image/png"})
+        return media_id
+
+    def answer(self, ask: Ask) -> Reply:
+        path = ask.path.partition("?")[0]
+        if path == "/v1/usage":
+            return Reply(200, USAGE)
+        if path == "/v1/media":
+            items = [{"id": media_id, "created_at": 1, "filesize": 3} for media_id in self.images]
+            return Reply(200, self.page or {"items": items, "cursor": None, "has_more": False})
+        if image := self.images.get(path.removeprefix("/v1/media/")):
+            return Reply(200, image)
+        return self.bytes.get(path) or Reply(404, {"error": "not_found"})
+
+
+@pytest.fixture
+def evil() -> Iterator[Facade]:
+    with facade() as front:
+        yield front
+
+
+def pull_from(evil: Facade, near: Site, state: Path, *arguments: str) -> Result:
+    where = ("--from", evil.url, "--key", "img_live_far", "--server", near.url, "--server-key", near.key)
+    return run_transfer("pull", *where, *arguments, state=state)
+
+
+def test_a_source_that_behaves(evil: Facade, near: Site, tmp_path: Path) -> None:
+    """So that the cases below fail for what is wrong with each."""
+    Hostile(evil).add(name="\x1b[31m\u202ered", tags=None)
+    result = pull_from(evil, near, tmp_path)
+    assert (result.exit_code, near.names()) == (0, ["[31mred"])
+    for ask in evil.asked:
+        assert ("Authorization" in ask.headers) == ask.path.startswith("/v1/")
+
+
+# What a source says of an image, and what is said of that.
+NO_IMAGES: list[tuple[dict[str, Any], str]] = [
+    ({"src": "file:///etc/passwd"}, "not http or https"),
+    ({"src": "http://user:word@127.0.0.1/a.png"}, "user name or password"),
+    ({"src": "/t0000/abc123.png"}, "not http or https"),
+    ({"src": 7}, "a src that is none"),
+    ({"src": "http://127.0.0.1:9/a\r\nX: y.png"}, "control characters"),
+    ({"filesize": 2**60}, "filesize that is no whole number"),
+    ({"filesize": 2**40}, "no size of an image"),
+    ({"filesize": -1}, "no size of an image"),
+    ({"filesize": len(PNG) + 1}, "cannot be had"),
+    ({"filesize": "12"}, "filesize that is no whole number"),
+    ({"name": ["x"]}, "a name that is none"),
+    ({"name": "x" * 100_000}, "a name that is none"),
+    ({"tags": [1]}, "tags that are none"),
+    ({"public": "false"}, "whether the image is public"),
+    ({"created_at": True}, "created_at that is no whole number"),
+    ({"id": "abc/../123"}, "usable id"),
+    ({"id": "another"}, "another image"),
+    ({"x": float("nan")}, "cannot be sent on"),
+    ({"x": "\ud800"}, "cannot be sent on"),
+    ({"x": "y" * 20_000}, "metadata"),
+    ({"name": "\ud800"}, "cannot be sent on"),
+]
+
+# What is at the address of an image.
+NO_BYTES = [
+    (Reply(200, b"<html>no picture</html>"), "cannot be had"),
+    (Reply(200, b"x" * len(PNG)), "no png"),
+    (Reply(200, PNG + b"x"), "cannot be had"),
+    (Reply(404, b""), "answers 404"),
+    (Reply(302, b"", {"Location": "file:///etc/passwd"}), "not http or https"),
+    (Reply(302, b"", {"Location": "/t0000/again.png"}), "redirects"),
+    (Reply(503, b"", {"Retry-After": "99999"}), "answers 503"),
+    (Reply(500, b""), "answers 500"),
+    (Reply(0), "cannot be fetched"),
+]
+
+
+def test_images_that_are_none(evil: Facade, near: Site, tmp_path: Path) -> None:
+    """Each is told with its reason, and the one that is as it should be is copied."""
+    source = Hostile(evil)
+    told = {source.add(**fields): words for fields, words in NO_IMAGES}
+    told |= {source.add(reply): words for reply, words in NO_BYTES}
+    source.bytes["/t0000/again.png"] = Reply(302, b"", {"Location": "/t0000/again.png"})
+    source.add(name="good")
+    result = pull_from(evil, near, tmp_path)
+    assert isinstance(result.exception, SystemExit), result.exception
+    assert f"1 copied, {len(told)} failed" in result.stderr
+    for media_id, words in told.items():
+        (line,) = [line for line in result.stderr.splitlines() if line.startswith(f"{media_id}: failed: ")]
+        assert words in line
+        assert len(line) < 500
+    assert near.names() == ["good"]
+
+
+def item(number: int) -> dict[str, Any]:
+    return {"id": f"abc{number}", "created_at": 1, "filesize": 1}
+
+
+@pytest.mark.parametrize(
+    ("page", "told"),
+    [
+        ({"items": [item(1)], "cursor": "same", "has_more": True}, "without an end"),
+        (b"x" * (5 * 1024 * 1024), "an answer without end"),
+        ({"items": [{"id": "a/b"}], "cursor": None}, "usable id"),
+        *[
+            pytest.param(page, told, marks=pytest.mark.slow)
+            for page, told in (
+                ({"items": [], "cursor": "next", "has_more": True}, "without an end"),
+                ({"items": [item(1)], "cursor": ["x"], "has_more": True}, "without an end"),
+                ({"items": "none"}, "does not list"),
+                (["x"], "does not list"),
+                (b"[" * 100_000, "does not list"),
+                ({"items": [{"id": None}], "cursor": None}, "usable id"),
+            )
+        ],
+    ],
+)
+def test_a_list_that_is_none(evil: Facade, near: Site, tmp_path: Path, page: Any, told: str) -> None:
+    Hostile(evil).page = page
+    assert told in refusal(pull_from(evil, near, tmp_path))
+    assert near.images() == []
+
+
+def test_pages_without_an_end(evil: Facade, near: Site, tmp_path: Path) -> None:
+    """Another cursor each time, and always the same image."""
+    source = Hostile(evil)
+    source.page = {"items": [item(1)], "cursor": "x", "has_more": True}
+    cursors = iter(range(100))
+
+    def before(ask: Ask) -> Reply:
+        source.page["cursor"] = f"c{next(cursors)}"
+        return source.answer(ask)
+
+    evil.before = before
+    assert "without an end" in refusal(pull_from(evil, near, tmp_path))
+
+
+def test_a_redirect_of_the_api_gets_no_key(evil: Facade, near: Site, tmp_path: Path) -> None:
+    with facade() as other:
+        evil.before = lambda ask: Reply(301, b"", {"Location": f"{other.url}/v1/usage"})
+        assert f"a redirect to {other.url}/v1/usage" in refusal(pull_from(evil, near, tmp_path))
+        assert other.asked == []
+
+
+def test_a_site_that_is_no_api(evil: Facade, near: Site, tmp_path: Path) -> None:
+    evil.before = lambda ask: Reply(200, b"<html>")
+    assert "does not answer as a server of this API" in refusal(pull_from(evil, near, tmp_path))
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "10.0.0.1", "169.254.169.254"])
+def test_a_public_server_cannot_lead_inside(host: str) -> None:
+    """Nothing is dialled: addresses are numbers, and that of the API is only looked at."""
+    with pytest.raises(FetchFailed) as failed:
+        Reach("https://8.8.8.8").connect_tcp(host, 9, timeout=1)
+    assert "not on the public internet" in failed.value.reason
+
+
+def test_a_server_inside_may_name_another_one_there() -> None:
+    for api in ("http://127.0.0.1:4647", "http://localhost"):
+        with pytest.raises((httpcore2.ConnectError, httpcore2.ConnectTimeout)):
+            Reach(api).connect_tcp("localhost", 9, timeout=1)
+
+
+def test_fields_that_are_metadata() -> None:
+    body = {"id": "a", "width": 1, "height": 1, "filesize": 1, "created_at": 1, "upgrade": {}, "status": 1, "mine": 2}
+    assert parse_image(body).metadata == {"mine": 2}
+    with pytest.raises(Unusable):
+        parse_image({**body, "id": "a" * 65})
+
+
+def test_nothing_is_left_in_the_temporary_directory(
+    near: Site, far: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    monkeypatch.setattr("tempfile.tempdir", str(folder))
+    add_some(near, 2)
+    assert push(near, far, tmp_path).exit_code == 0
+    assert list(folder.iterdir()) == []
