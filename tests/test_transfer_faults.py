@@ -370,6 +370,16 @@ def test_images_that_are_none(evil: Facade, near: Site, tmp_path: Path) -> None:
     assert near.names() == ["good"]
 
 
+def test_what_browsers_are_shown_instead_of_an_original(evil: Facade, near: Site, tmp_path: Path) -> None:
+    """Only where it is asked for, and only where the original cannot be had."""
+    source = Hostile(evil)
+    source.add(filesize=len(PNG) + 1, name="IMG_1.HEIC")
+    source.add(name="2.heic")
+    assert "1 copied, 1 failed" in pull_from(evil, near, tmp_path).stderr
+    assert "1 copied, 1 already there" in pull_from(evil, near, tmp_path, "--take-converted").stderr
+    assert [image["filesize"] for image in near.images()] == [len(PNG), len(PNG)]
+
+
 def item(number: int) -> dict[str, Any]:
     return {"id": f"abc{number}", "created_at": 1, "filesize": 1}
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import sys
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
@@ -92,12 +93,19 @@ class Report:
             self._copied_bytes += result.image.filesize_bytes
         self._advance()
         if self._as_json:
-            echo(json.dumps(_line_of(result)))
+            self._print(json.dumps(_line_of(result)))
         elif result.error:
             self.say(f"{result.old_id}: {result.outcome}: {shown_text(result.error)}")
         elif result.outcome is not Outcome.PRESENT:
             old = result.image.url if result.image else result.old_id
-            echo(f"{shown_text(old)} {shown_text(result.media.get('url') or result.media.get('id'))}")
+            self._print(f"{shown_text(old)} {shown_text(result.media.get('url') or result.media.get('id'))}")
+
+    def _print(self, line: str) -> None:
+        """A line of standard output; where that is the terminal with the bar, above the bar."""
+        if self._console.is_terminal and sys.stdout.isatty():
+            self.say(line)
+        else:
+            echo(line)
 
     def sum_up(self) -> None:
         """Counts and rate, once."""
@@ -109,6 +117,8 @@ class Report:
             parts.append(f"{copied / seconds:,.0f} images and {size_text(int(self._copied_bytes / seconds))} a second")
         if parts:
             self.say(", ".join(parts))
+        if self._not_tried and self.counts:
+            self.say("Run the same command again for the rest: it goes on where it ended.")
 
 
 def _line_of(result: Result) -> dict[str, Any]:

@@ -23,6 +23,7 @@ from benchmarks import (
     startup,
     svg_refusals,
     sweep,
+    transfer,
     viewer,
 )
 from benchmarks.harness import Row
@@ -42,6 +43,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "small-uploads": small_uploads.run,
     "library": library.run,
     "sweep": sweep.run,
+    "transfer": transfer.run,
     "svg-refusals": svg_refusals.run,
     "bombs": bombs.run,
     "dev": dev_state.run,

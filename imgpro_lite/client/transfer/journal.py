@@ -114,12 +114,13 @@ class Journal:
             self._take(line)
 
     def _open(self) -> int:
-        """The file, to write behind what is there."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
-        size_bytes = os.fstat(descriptor).st_size
-        if not size_bytes:
+        """The file, to write behind what is there; Windows would write other ends of lines into a text."""
+        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
+        if not os.fstat(descriptor).st_size:
             os.write(descriptor, _encode(self._head))
-        elif os.pread(descriptor, 1, size_bytes - 1) != b"\n":  # killed while it was being written
+            return descriptor
+        os.lseek(descriptor, -1, os.SEEK_END)
+        if os.read(descriptor, 1) != b"\n":  # killed while it was being written
             os.write(descriptor, b"\n")
         return descriptor
 
