@@ -2,9 +2,10 @@
 
     sides.py      the two servers: what is asked of them, how answers are read, when a request is sent again
     images.py     an image as a server shows it, and as it is sent to the other
-    originals.py  the bytes of an image, from an address that a server gave
-    journal.py    what is copied, and what was about to be
-    copying.py    the order of steps for each image, and several at a time
+    originals.py  the bytes of an image, from an address that a server gave; reach.py: which addresses may be dialled
+    journal.py    what is copied, and what was about to be; settling.py: whether that has arrived
+    planning.py   what there is to copy
+    copying.py    the order of steps for each image, and several at a time, with patience.py and turns.py
 
 Neither server is trusted with this machine: every answer has a length, and every field of it a type.
 """
