@@ -1,7 +1,7 @@
 """What the server asks of a worker, and what it gets back. Plain data: importing this loads no image library."""
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 from imgpro_lite.formats import Format
 
@@ -21,6 +21,14 @@ class Priority(IntEnum):
     UPLOAD = 0
     VIEW = 1
     BACKGROUND = 2
+
+
+class Strip(StrEnum):
+    """What is taken out of a file before it is stored: where it was taken, or everything that a camera or a program
+    wrote into it (EXIF, XMP, IPTC, comments), but for orientation and colour profile."""
+
+    LOCATION = "location"
+    METADATA = "metadata"
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,108 @@
+"""HEIC and AVIF (ISO/IEC 23008-12): items in a file of boxes (ISO/IEC 14496-12).
+
+Everything is found by its offset in the file, so nothing moves: metadata is written over in place, EXIF with what
+remains of it and zeros, XMP with an empty one, other boxes with zeros. What no item refers to is written over too.
+"""
+
+from collections.abc import Iterator
+
+from imgpro_lite.imaging.jobs import Strip
+from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip.boxes import Box, read_boxes
+from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
+from imgpro_lite.imaging.strip.items import Item, Malformed, read_items
+
+_KEPT = frozenset((b"ftyp", b"styp", b"etyp", b"meta", b"mdat", b"idat", b"moov", b"moof", b"sidx", b"pdin", b"grpl"))
+_MOVIE_BOXES = frozenset((b"moov", b"trak", b"mdia", b"minf", b"moof", b"traf"))
+_DROPPED_IN_MOVIE = frozenset((b"udta", b"meta", b"uuid", b"free", b"skip"))
+_METADATA_ITEMS = frozenset((b"Exif", b"mime", b"uri "))
+_XMP = b"application/rdf+xml"
+_EMPTY_XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+_TELLING_PROPERTIES = frozenset((b"udes", b"crtt", b"mdft"))  # a description, times
+_MOST_DEPTH = 8
+
+
+def edits(data: Data, what: Strip) -> list[Edit]:
+    """What to change; nothing moves, but for what follows the last box."""
+    found: list[Edit] = []
+    top = list(read_boxes(data, 0, len(data)))
+    for box in top:
+        if box.kind not in _KEPT:
+            found += _freed(box) if box.is_whole else [Edit(box.start, len(data))]
+        if box.kind in _MOVIE_BOXES:
+            found += _in_movie(data, box, 0)
+    end = top[-1].end if top else 0
+    if end < len(data):
+        found.append(Edit(end, len(data), fill=b"\0"))
+    try:
+        metas = [box for box in top if box.kind == b"meta"]
+        items = read_items(data, metas[0]) if metas else []
+    except Malformed:
+        return found
+    if what is Strip.METADATA and metas:
+        found += _properties(data, metas[0])
+    return found + list(_in_items(data, items, _places(data, top), what))
+
+
+def _freed(box: Box) -> list[Edit]:
+    """The box as free space."""
+    return [Edit(box.start + 4, box.start + 8, b"free"), Edit(box.body, box.end, fill=b"\0")]
+
+
+def _in_movie(data: Data, parent: Box, depth: int) -> Iterator[Edit]:
+    """The film's own metadata: where and when it was taken."""
+    for box in read_boxes(data, parent.body, parent.end):
+        if box.kind in _DROPPED_IN_MOVIE and box.is_whole:
+            yield from _freed(box)
+        elif box.kind in _MOVIE_BOXES and depth < _MOST_DEPTH:
+            yield from _in_movie(data, box, depth + 1)
+
+
+def _properties(data: Data, meta: Box) -> Iterator[Edit]:
+    for outer in read_boxes(data, meta.body + 4, meta.end):
+        if outer.kind == b"iprp":
+            for inner in read_boxes(data, outer.body, outer.end):
+                if inner.kind == b"ipco":
+                    for box in read_boxes(data, inner.body, inner.end):
+                        if box.kind in _TELLING_PROPERTIES and box.end - box.body > 4:
+                            yield Edit(box.body + 4, box.end, fill=b"\0")
+
+
+def _places(data: Data, top: list[Box]) -> list[tuple[int, int]]:
+    """Where the contents of items are; nothing is written over elsewhere. A film's samples are not items."""
+    has_film = any(box.kind in (b"moov", b"moof") for box in top)
+    return [] if has_film else [(box.body, box.end) for box in top if box.kind == b"mdat"]
+
+
+def _in_items(data: Data, items: list[Item], places: list[tuple[int, int]], what: Strip) -> Iterator[Edit]:
+    """Metadata items cleaned, but for bytes that an image uses too, and zeros over what no item uses."""
+    kept = [extent for item in items if item.kind not in _METADATA_ITEMS for extent in item.extents]
+    telling = [item for item in items if item.kind in _METADATA_ITEMS]
+    for item in telling:
+        old = b"".join(bytes(data[start:end]) for start, end in item.extents)
+        new = _clean(item, old, what)
+        at = 0
+        for start, end in item.extents:
+            for first, last in gaps(kept, start, end):
+                yield Edit(first, last, new[at + first - start : at + last - start])
+            at += end - start
+    if kept:
+        used = kept + [extent for item in telling for extent in item.extents]
+        for start, end in places:
+            for first, last in gaps(used, start, end):
+                yield Edit(first, last, fill=b"\0")
+
+
+def _clean(item: Item, content: bytes, what: Strip) -> bytes:
+    """What to write over an item, exactly as long."""
+    if item.kind == b"Exif":
+        # Four bytes tell how many others, such as Exif\0\0, are in front of the block.
+        start = 4 + int.from_bytes(content[:4], "big")
+        block = exif.clean(content[start:], what)
+        room_bytes = len(content) - start
+        return (content[:start] + block if block and len(block) <= room_bytes else b"").ljust(len(content), b"\0")
+    if item.content_type == _XMP:
+        is_kept = what is Strip.LOCATION and not texts.mentions_place(content)
+        empty = _EMPTY_XMP if len(content) >= len(_EMPTY_XMP) else b""
+        return content if is_kept else empty.ljust(len(content))
+    return bytes(len(content))

@@ -1,0 +1,13 @@
+"""TIFF and BigTIFF: everything is in the directories."""
+
+from imgpro_lite.imaging.jobs import Strip
+from imgpro_lite.imaging.strip.directories import Directories, Malformed
+from imgpro_lite.imaging.strip.edits import Data, Edit
+
+
+def edits(data: Data, what: Strip) -> list[Edit]:
+    """What to change; nothing moves. Raises Refused when there are too many tags."""
+    try:
+        return list(Directories(data, what, is_file=True).edits())
+    except Malformed:
+        return []  # no decoder will read it either
