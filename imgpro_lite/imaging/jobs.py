@@ -1,7 +1,7 @@
 """What the server asks of a worker, and what it gets back. Plain data: importing this loads no image library."""
 
 from dataclasses import dataclass
-from enum import IntEnum, StrEnum
+from enum import IntEnum
 
 from imgpro_lite.formats import Format
 
@@ -15,20 +15,16 @@ PIPELINE_VERSION = 2
 INTERMEDIATE_EDGES_PX = (640, 1080)
 
 
+# Where there is no place for metadata (BMP), or where none is ever stored (SVG, which is written anew).
+WITHOUT_METADATA = frozenset({Format.BMP, Format.SVG})
+
+
 class Priority(IntEnum):
     """Who goes first. A client waits longer for an upload that is refused late than for a picture that is late."""
 
     UPLOAD = 0
     VIEW = 1
     BACKGROUND = 2
-
-
-class Strip(StrEnum):
-    """What is taken out of a file before it is stored: where it was taken, or everything that a camera or a program
-    wrote into it (EXIF, XMP, IPTC, comments), but for orientation and colour profile."""
-
-    LOCATION = "location"
-    METADATA = "metadata"
 
 
 @dataclass(frozen=True)

@@ -14,9 +14,9 @@ import mmap
 import os
 
 from imgpro_lite.formats import Format
-from imgpro_lite.imaging.jobs import Strip
 from imgpro_lite.imaging.strip import gif, heif, jpeg, png, tiff, webp
 from imgpro_lite.imaging.strip.edits import Data, Edit, normal, write
+from imgpro_lite.models import Strip
 
 _EDITORS = {
     Format.JPEG: jpeg.edits,
@@ -27,9 +27,6 @@ _EDITORS = {
     Format.HEIC: heif.edits,
     Format.AVIF: heif.edits,
 }
-
-# A BMP has nowhere to put metadata, and an SVG is written anew without any (`svg_filter`).
-HAS_METADATA = frozenset(_EDITORS)
 
 
 def find_edits(data: Data, format_: Format, what: Strip) -> list[Edit]:

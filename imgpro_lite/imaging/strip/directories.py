@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
-from imgpro_lite.imaging.jobs import Refused, Strip
+from imgpro_lite.imaging.jobs import Refused
 from imgpro_lite.imaging.strip import tags, texts
 from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
+from imgpro_lite.models import Strip
 
 # Bytes of one value of each type (TIFF 6.0, section 2; BigTIFF adds 16 to 18).
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -247,15 +248,37 @@ class Directories:
         """Keep what a picture's tags say its pixels are. A thumbnail with metadata of its own goes instead."""
         by_tag = {entry.tag: entry for entry in table.entries}
         for offsets_tag, counts_tag in tags.DATA_RANGES:
-            if offsets_tag in by_tag and counts_tag in by_tag:
-                offsets, counts = self._numbers(by_tag[offsets_tag]), self._numbers(by_tag[counts_tag])
+            if offsets_tag in by_tag:
+                offsets = self._numbers(by_tag[offsets_tag])
+                counts = self._numbers(by_tag[counts_tag]) if counts_tag in by_tag else ()
                 if offsets_tag == tags.ONE_JPEG[0] and self._is_telling(offsets, counts):
                     table.entries = [entry for entry in table.entries if entry.tag not in tags.ONE_JPEG]
                     continue
-                self._kept += _joined(offsets, counts)
+                self._kept += _joined(offsets, self._believable(by_tag, counts, len(offsets)))
         for tag, size_bytes in tags.OLD_JPEG_TABLES.items():
             if tag in by_tag:
                 self._kept += [(offset, offset + size_bytes) for offset in self._numbers(by_tag[tag])[:256]]
+
+    def _believable(self, by_tag: dict[int, Entry], counts: tuple[int, ...], number: int) -> tuple[int, ...]:
+        """How many bytes a decoder may read of each of so many strips or tiles. Some programs wrote less than there
+        are, or nothing, and libtiff then takes what the picture needs."""
+        counts += (0,) * (number - len(counts))
+        needed_bytes = len(self._data) if not all(counts) else self._uncompressed_strip_bytes(by_tag)
+        return tuple(max(count, needed_bytes) for count in counts) if needed_bytes else counts
+
+    def _uncompressed_strip_bytes(self, by_tag: dict[int, Entry]) -> int:
+        """The bytes of a strip or tile that is not compressed; 0 when it is, or nobody knows."""
+
+        def number(tag: int, otherwise: int) -> int:
+            numbers = self._numbers(by_tag[tag]) if tag in by_tag else ()
+            return max(numbers, default=otherwise)
+
+        if number(tags.COMPRESSION, 1) != 1:
+            return 0
+        across = number(tags.TILE_WIDTH, number(tags.WIDTH, 0))
+        down = number(tags.TILE_LENGTH, min(number(tags.ROWS_PER_STRIP, 2**32), number(tags.LENGTH, 0)))
+        row_bytes = across * number(tags.BITS_PER_SAMPLE, 1) * number(tags.SAMPLES_PER_PIXEL, 1) + 7 >> 3
+        return row_bytes * down
 
     def _is_telling(self, offsets: tuple[int, ...], counts: tuple[int, ...]) -> bool:
         if self._is_file or not offsets or not counts:  # in a TIFF it may be the picture itself

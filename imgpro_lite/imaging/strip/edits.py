@@ -22,13 +22,25 @@ class Edit(NamedTuple):
 
 
 def normal(data: Data, edits: Iterable[Edit]) -> list[Edit]:
-    """The edits in order, without those that change nothing. Where two overlap, which only happens in files that are
-    made to confuse, the one that starts first counts."""
+    """The edits in order, without those that change nothing. Where two overlap, which only happens in broken files and
+    those that are made to confuse, the one that starts first counts there."""
     kept: list[Edit] = []
+    end = 0
     for edit in sorted(edits, key=lambda edit: edit[:2]):
-        if edit.start >= (kept[-1].end if kept else 0) and edit.end <= len(data) and not _is_idle(data, edit):
-            kept.append(edit)
+        clipped = _from(edit, end)
+        end = max(end, edit.end)
+        if clipped.start < clipped.end and not _is_idle(data, clipped):
+            kept.append(clipped)
     return kept
+
+
+def _from(edit: Edit, start: int) -> Edit:
+    """The part of an edit that starts there or later."""
+    skipped_bytes = start - edit.start
+    if skipped_bytes <= 0:
+        return edit
+    is_in_place = edit.fill is not None or len(edit.content) == edit.end - edit.start
+    return edit._replace(start=start, content=edit.content[skipped_bytes:] if is_in_place else b"")
 
 
 def _is_idle(data: Data, edit: Edit) -> bool:

@@ -2,10 +2,11 @@
 
 import struct
 
-from imgpro_lite.imaging.jobs import Refused, Strip
+from imgpro_lite.imaging.jobs import Refused
 from imgpro_lite.imaging.strip import tags
 from imgpro_lite.imaging.strip.directories import Directories, Malformed
 from imgpro_lite.imaging.strip.edits import apply, normal
+from imgpro_lite.models import Strip
 
 
 def clean(block: bytes, what: Strip) -> bytes:

@@ -6,11 +6,11 @@ remains of it and zeros, XMP with an empty one, other boxes with zeros. What no 
 
 from collections.abc import Iterator
 
-from imgpro_lite.imaging.jobs import Strip
 from imgpro_lite.imaging.strip import exif, texts
 from imgpro_lite.imaging.strip.boxes import Box, read_boxes
 from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
 from imgpro_lite.imaging.strip.items import Item, Malformed, read_items
+from imgpro_lite.models import Strip
 
 _KEPT = frozenset((b"ftyp", b"styp", b"etyp", b"meta", b"mdat", b"idat", b"moov", b"moof", b"sidx", b"pdin", b"grpl"))
 _MOVIE_BOXES = frozenset((b"moov", b"trak", b"mdia", b"minf", b"moof", b"traf"))
@@ -24,36 +24,53 @@ _MOST_DEPTH = 8
 
 def edits(data: Data, what: Strip) -> list[Edit]:
     """What to change; nothing moves, but for what follows the last box."""
-    found: list[Edit] = []
     top = list(read_boxes(data, 0, len(data)))
+    meta = next((box for box in top if box.kind == b"meta"), None)
+    try:
+        items = read_items(data, meta) if meta else []
+    except Malformed:  # nor can a decoder find them
+        items = []
+    kept = [extent for item in items if item.kind not in _METADATA_ITEMS for extent in item.extents]
+    kept += _structure(data, top)
+    found = list(_in_items(data, items, kept, _places(data, top), what))
     for box in top:
         if box.kind not in _KEPT:
-            found += _freed(box) if box.is_whole else [Edit(box.start, len(data))]
+            found += _freed(box, kept)
         if box.kind in _MOVIE_BOXES:
             found += _in_movie(data, box, 0)
-    end = top[-1].end if top else 0
-    if end < len(data):
-        found.append(Edit(end, len(data), fill=b"\0"))
-    try:
-        metas = [box for box in top if box.kind == b"meta"]
-        items = read_items(data, metas[0]) if metas else []
-    except Malformed:
-        return found
-    if what is Strip.METADATA and metas:
-        found += _properties(data, metas[0])
-    return found + list(_in_items(data, items, _places(data, top), what))
+    if meta and what is Strip.METADATA:
+        found += _properties(data, meta)
+    return found + list(_blank(kept, top[-1].end if top else 0, len(data)))
 
 
-def _freed(box: Box) -> list[Edit]:
-    """The box as free space."""
-    return [Edit(box.start + 4, box.start + 8, b"free"), Edit(box.body, box.end, fill=b"\0")]
+def _structure(data: Data, top: list[Box]) -> Iterator[tuple[int, int]]:
+    """The boxes themselves, which no item is in, but for the contents that are there for items."""
+    for box in top:
+        if box.kind == b"meta":
+            inner = [(idat.body, idat.end) for idat in read_boxes(data, box.body + 4, box.end) if idat.kind == b"idat"]
+            yield from gaps(inner, box.start, box.end)
+        elif box.kind in _KEPT:
+            yield box.start, box.body if box.kind == b"mdat" else box.end
+
+
+def _freed(box: Box, kept: list[tuple[int, int]]) -> list[Edit]:
+    """The box as free space, but for what an image has in it, in a file that is made to confuse. The rest of the file,
+    where it is not whole."""
+    if not box.is_whole and not any(end > box.start for _start, end in kept):
+        return [Edit(box.start, box.end)]
+    return [Edit(box.start + 4, box.start + 8, b"free"), *_blank(kept, box.body, box.end)]
+
+
+def _blank(kept: list[tuple[int, int]], start: int, end: int) -> Iterator[Edit]:
+    for first, last in gaps(kept, start, end):
+        yield Edit(first, last, fill=b"\0")
 
 
 def _in_movie(data: Data, parent: Box, depth: int) -> Iterator[Edit]:
     """The film's own metadata: where and when it was taken."""
     for box in read_boxes(data, parent.body, parent.end):
         if box.kind in _DROPPED_IN_MOVIE and box.is_whole:
-            yield from _freed(box)
+            yield from _freed(box, [])
         elif box.kind in _MOVIE_BOXES and depth < _MOST_DEPTH:
             yield from _in_movie(data, box, depth + 1)
 
@@ -74,9 +91,10 @@ def _places(data: Data, top: list[Box]) -> list[tuple[int, int]]:
     return [] if has_film else [(box.body, box.end) for box in top if box.kind == b"mdat"]
 
 
-def _in_items(data: Data, items: list[Item], places: list[tuple[int, int]], what: Strip) -> Iterator[Edit]:
+def _in_items(
+    data: Data, items: list[Item], kept: list[tuple[int, int]], places: list[tuple[int, int]], what: Strip
+) -> Iterator[Edit]:
     """Metadata items cleaned, but for bytes that an image uses too, and zeros over what no item uses."""
-    kept = [extent for item in items if item.kind not in _METADATA_ITEMS for extent in item.extents]
     telling = [item for item in items if item.kind in _METADATA_ITEMS]
     for item in telling:
         old = b"".join(bytes(data[start:end]) for start, end in item.extents)
@@ -89,8 +107,7 @@ def _in_items(data: Data, items: list[Item], places: list[tuple[int, int]], what
     if kept:
         used = kept + [extent for item in telling for extent in item.extents]
         for start, end in places:
-            for first, last in gaps(used, start, end):
-                yield Edit(first, last, fill=b"\0")
+            yield from _blank(used, start, end)
 
 
 def _clean(item: Item, content: bytes, what: Strip) -> bytes:

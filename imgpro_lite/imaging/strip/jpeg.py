@@ -6,9 +6,9 @@ phones), the film of a moving photo, or whatever a program puts there. All of it
 
 import re
 
-from imgpro_lite.imaging.jobs import Strip
 from imgpro_lite.imaging.strip import exif, texts
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
+from imgpro_lite.models import Strip
 
 _MARKER = re.compile(rb"\xff[\x01-\xfe]")
 _MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # 00 is a coded ff, d0 to d7 are in the scan

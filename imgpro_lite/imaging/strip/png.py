@@ -4,13 +4,12 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgpro_lite.imaging.jobs import Strip
 from imgpro_lite.imaging.strip import exif, texts
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
+from imgpro_lite.models import Strip
 
 _SIGNATURE_BYTES = 8
 _AROUND_BYTES = 12  # length, kind and check sum of a chunk
-_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 _ABOUT_THE_PICTURE = frozenset(
     {
@@ -41,9 +40,6 @@ def edits(data: Data, what: Strip) -> list[Edit]:
             found.append(Edit(chunk.start, chunk.end))
         if chunk.kind == b"IEND":
             break
-    else:
-        if at < len(data):
-            return [*found, Edit(at, len(data), _END)]
     if not is_filled(data, at, len(data)):
         found.append(Edit(at, len(data)))
     return found

@@ -1,8 +1,8 @@
 """TIFF and BigTIFF: everything is in the directories."""
 
-from imgpro_lite.imaging.jobs import Strip
 from imgpro_lite.imaging.strip.directories import Directories, Malformed
 from imgpro_lite.imaging.strip.edits import Data, Edit
+from imgpro_lite.models import Strip
 
 
 def edits(data: Data, what: Strip) -> list[Edit]:

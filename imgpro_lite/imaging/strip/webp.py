@@ -3,9 +3,9 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgpro_lite.imaging.jobs import Strip
 from imgpro_lite.imaging.strip import exif, texts
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled, normal
+from imgpro_lite.models import Strip
 
 _HEADER_BYTES = 12
 _KEPT = frozenset((b"VP8X", b"VP8 ", b"VP8L", b"ALPH", b"ANIM", b"ANMF", b"ICCP"))
@@ -24,8 +24,12 @@ class _Chunk(NamedTuple):
 
 
 def edits(data: Data, what: Strip) -> list[Edit]:
-    """What to change. The file ends where its header says, or where chunks cannot be read any further."""
-    file_end = min(8 + int.from_bytes(data[4:8], "little"), len(data))
+    """What to change. The file ends where its header says, or where chunks cannot be read any further. One that is cut
+    off stays so, as no decoder takes it."""
+    file_end = 8 + int.from_bytes(data[4:8], "little")
+    if file_end > len(data) + 1:  # one byte of filling may be missing
+        return []
+    file_end = min(file_end, len(data))
     found: list[Edit] = []
     flags_at, gone, at = None, 0xFF, _HEADER_BYTES
     for chunk in _chunks(data, _HEADER_BYTES, file_end):
