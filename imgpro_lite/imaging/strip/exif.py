@@ -8,6 +8,9 @@ from imgpro_lite.imaging.strip.directories import Directories, Malformed
 from imgpro_lite.imaging.strip.edits import apply, normal
 from imgpro_lite.models import Strip
 
+# A block that says nothing, for where there must be one.
+EMPTY = b"MM\0*" + struct.pack(">IHI", 8, 0, 0)
+
 
 def clean(block: bytes, what: Strip) -> bytes:
     """The block without what is to go: as long as it was where only the place is, else no more than the orientation.

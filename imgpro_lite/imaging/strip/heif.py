@@ -17,6 +17,7 @@ _MOVIE_BOXES = frozenset((b"moov", b"trak", b"mdia", b"minf", b"moof", b"traf"))
 _DROPPED_IN_MOVIE = frozenset((b"udta", b"meta", b"uuid", b"free", b"skip"))
 _METADATA_ITEMS = frozenset((b"Exif", b"mime", b"uri "))
 _XMP = b"application/rdf+xml"
+_EXIF_PREFIX = b"Exif\0\0"
 _EMPTY_XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
 _TELLING_PROPERTIES = frozenset((b"udes", b"crtt", b"mdft"))  # a description, times
 _MOST_DEPTH = 8
@@ -58,7 +59,8 @@ def _freed(box: Box, kept: list[tuple[int, int]]) -> list[Edit]:
     where it is not whole."""
     if not box.is_whole and not any(end > box.start for _start, end in kept):
         return [Edit(box.start, box.end)]
-    return [Edit(box.start + 4, box.start + 8, b"free"), *_blank(kept, box.body, box.end)]
+    name = [Edit(box.start + 4, box.start + 8, b"free")] if box.is_whole else []
+    return [*name, *_blank(kept, box.body, box.end)]
 
 
 def _blank(kept: list[tuple[int, int]], start: int, end: int) -> Iterator[Edit]:
@@ -115,9 +117,12 @@ def _clean(item: Item, content: bytes, what: Strip) -> bytes:
     if item.kind == b"Exif":
         # Four bytes tell how many others, such as Exif\0\0, are in front of the block.
         start = 4 + int.from_bytes(content[:4], "big")
-        block = exif.clean(content[start:], what)
-        room_bytes = len(content) - start
-        return (content[:start] + block if block and len(block) <= room_bytes else b"").ljust(len(content), b"\0")
+        prefix = content[:start] if content[4:start] == _EXIF_PREFIX else bytes(4)
+        # Never nothing but zeros: libavif refuses a picture whose EXIF has no header.
+        block = exif.clean(content[start:], what) or exif.EMPTY
+        if len(prefix + block) > len(content):
+            prefix, block = bytes(4), exif.EMPTY
+        return (prefix + block)[: len(content)].ljust(len(content), b"\0")
     if item.content_type == _XMP:
         is_kept = what is Strip.LOCATION and not texts.mentions_place(content)
         empty = _EMPTY_XMP if len(content) >= len(_EMPTY_XMP) else b""

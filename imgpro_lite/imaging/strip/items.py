@@ -79,7 +79,7 @@ def _locations(data: Data, iloc: Box, idat: Box | None) -> Iterator[tuple[int, l
     for _ in range(reader.number(4 if version == 2 else 2)):
         number = reader.number(4 if version == 2 else 2)
         method = reader.number(2) & 15 if version in (1, 2) else _IN_FILE
-        is_here = reader.number(2) == 0  # else in another file
+        reader.number(2)  # the file that it is in; decoders only know this one
         base = reader.number(base_bytes)
         count = reader.number(2)
         extents_left -= count
@@ -92,5 +92,5 @@ def _locations(data: Data, iloc: Box, idat: Box | None) -> Iterator[tuple[int, l
             first = start + base + reader.number(offset_bytes)
             length = reader.number(length_bytes)
             extents.append((min(first, end), min(first + length, end) if length else end))
-        is_found = is_here and (method == _IN_FILE or (method == _IN_IDAT and idat is not None))
+        is_found = method == _IN_FILE or (method == _IN_IDAT and idat is not None)
         yield number, extents if is_found else []
