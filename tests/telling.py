@@ -7,6 +7,11 @@ from collections.abc import Callable
 from images import encode, make_photo, make_pixels, to_pillow
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
 
+from imgpro_lite.formats import SNIFF_BYTES, sniff
+from imgpro_lite.imaging.strip import find_edits
+from imgpro_lite.imaging.strip.edits import apply
+from imgpro_lite.models import Strip
+
 PLACE = b"TELL-NOBODY"
 WORDS = b"IN-MY-WORDS"
 # 52 degrees, 27 minutes and 29.5 seconds as EXIF has it, in both byte orders.
@@ -117,3 +122,15 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "big tiff": lambda: tiff(big_tiff=True),
     "tiff in lzw": lambda: tiff(compression="tiff_lzw"),
 }
+
+
+def stripped(data: bytes, what: Strip) -> bytes:
+    """What would be stored."""
+    format_ = sniff(data[:SNIFF_BYTES])
+    assert format_ is not None
+    return apply(data, find_edits(data, format_, what))
+
+
+def is_told(data: bytes) -> list[bytes]:
+    """What of the place is in a file."""
+    return [text for text in (PLACE, *LATITUDES) if text in data]

@@ -129,12 +129,10 @@ class WorkerPool:
 
     async def strip(self, source: Path, target: Path, format_: Format, what: Strip, *, owner: str = "") -> bool:
         """Write an uploaded file without some of its metadata to `target`, which must not exist. False, and `target` is
-        empty, when there is nothing of it. Whether the file is a picture is not looked at. Raises UnsupportedFormat or
-        Overloaded."""
-        message = {"do": "strip", "format": format_, "what": what}
+        empty, when there is nothing of it. The picture is not looked at. Raises UnsupportedFormat or Overloaded."""
         seconds = self._deadline_seconds(is_svg=False)
-        job = Job(message, source, [target], seconds, Priority.UPLOAD, errors.UnsupportedFormat, _BROKEN)
-        job.owner = owner
+        message = {"do": "strip", "format": format_, "what": what}
+        job = Job(message, source, [target], seconds, Priority.UPLOAD, errors.UnsupportedFormat, _BROKEN, owner=owner)
         return bool((await self._do(job))["is_changed"])
 
     async def transform(

@@ -15,10 +15,9 @@ from enum import Enum, auto
 from imgpro_lite.imaging.jobs import Refused
 from imgpro_lite.imaging.strip import tags, texts
 from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
+from imgpro_lite.imaging.strip.layout import TYPE_BYTES, Entry, Malformed, read_layout
 from imgpro_lite.models import Strip
 
-# Bytes of one value of each type (TIFF 6.0, section 2; BigTIFF adds 16 to 18).
-_TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _NUMBERS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 # In all directories of a file together: 5,000 pages of 40 tags. A second of work.
@@ -30,67 +29,10 @@ _MOST_STRIPS = 500_000
 _SIGNS_OF_METADATA = (b"Exif\0\0", b"http://ns.adobe.com/", b"Photoshop 3.0\0", b"MPF\0")
 
 
-class Malformed(Exception):
-    """There is no first directory."""
-
-
 class _Kind(Enum):
     PICTURE = auto()
     EXIF = auto()
     INTEROPERABILITY = auto()
-
-
-@dataclass(frozen=True)
-class Layout:
-    """How a file writes numbers. `start` is where its first directory is."""
-
-    order: str
-    is_big: bool
-    start: int
-
-    @property
-    def offset_format(self) -> str:
-        return f"{self.order}{'Q' if self.is_big else 'I'}"
-
-    @property
-    def count_format(self) -> str:
-        return f"{self.order}{'Q' if self.is_big else 'H'}"
-
-    @property
-    def entry_format(self) -> str:
-        """Tag, type, number of values, and the value or its offset."""
-        return f"{self.order}{'HHQ8s' if self.is_big else 'HHI4s'}"
-
-    @property
-    def header_bytes(self) -> int:
-        return 16 if self.is_big else 8
-
-
-def read_layout(data: Data) -> Layout:
-    """The header. Raises Malformed."""
-    order = {b"II": "<", b"MM": ">"}.get(bytes(data[:2]))
-    if order is None or len(data) < 8:
-        raise Malformed("no byte order")
-    (magic,) = struct.unpack_from(f"{order}H", data, 2)
-    if magic == 43 and len(data) >= 16:
-        return Layout(order, True, *struct.unpack_from(f"{order}Q", data, 8))
-    if magic != 42:
-        raise Malformed("no TIFF")
-    return Layout(order, False, *struct.unpack_from(f"{order}I", data, 4))
-
-
-@dataclass
-class Entry:
-    """A tag of a directory. `at` is where its values are."""
-
-    tag: int
-    type: int
-    count: int
-    inline: bytes
-    at: int
-    size_bytes: int
-    content: bytes | None = None
-    """What to write in place of the values."""
 
 
 @dataclass
@@ -196,7 +138,7 @@ class Directories:
         rows = struct.iter_unpack(layout.entry_format, self._data[first:last])
         for number, (tag, type_, count, inline) in enumerate(rows):
             at = first + (number + 1) * entry_bytes - inline_bytes
-            size_bytes = _TYPE_BYTES.get(type_, 1) * count
+            size_bytes = TYPE_BYTES.get(type_, 1) * count
             if size_bytes > inline_bytes:
                 (at,) = struct.unpack(layout.offset_format, inline)
             yield Entry(tag, type_, count, inline, at, size_bytes)
@@ -233,7 +175,7 @@ class Directories:
         content = clean(value)
         if content == value:
             return True
-        unit_bytes = _TYPE_BYTES.get(entry.type, 1)
+        unit_bytes = TYPE_BYTES.get(entry.type, 1)
         if not content or self._is_inline(entry):
             return False
         entry.content = content + bytes(-len(content) % unit_bytes)

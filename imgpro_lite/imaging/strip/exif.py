@@ -4,8 +4,9 @@ import struct
 
 from imgpro_lite.imaging.jobs import Refused
 from imgpro_lite.imaging.strip import tags
-from imgpro_lite.imaging.strip.directories import Directories, Malformed
+from imgpro_lite.imaging.strip.directories import Directories
 from imgpro_lite.imaging.strip.edits import apply, normal
+from imgpro_lite.imaging.strip.layout import Malformed
 from imgpro_lite.models import Strip
 
 # A block that says nothing, for where there must be one.

@@ -1,7 +1,8 @@
 """TIFF and BigTIFF: everything is in the directories."""
 
-from imgpro_lite.imaging.strip.directories import Directories, Malformed
+from imgpro_lite.imaging.strip.directories import Directories
 from imgpro_lite.imaging.strip.edits import Data, Edit
+from imgpro_lite.imaging.strip.layout import Malformed
 from imgpro_lite.models import Strip
 
 
