@@ -1,6 +1,8 @@
 """What is taken out of pictures before they are stored, through the front door, and as exiftool sees it."""
 
+import base64
 import json
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +11,7 @@ from typing import Any
 
 import pytest
 from conftest import Api
-from images import REAL_IMAGES, make_image
+from images import REAL_IMAGES, make_image, make_svg
 from shared import serve
 from telling import PLACE, SOURCES, is_told, jpeg, stripped
 from wire import stored_blobs
@@ -80,6 +82,15 @@ def test_the_settings_decide(
         for headers, what in ((None, anonymous), (api.new_key(), with_key)):
             expected = stripped(data, what) if what else data
             assert stored(api, api.upload(data, headers).json(), "jpeg") == expected
+
+
+def test_a_picture_within_an_svg_has_no_metadata(shared: Api) -> None:
+    data = jpeg()
+    image = f'<image href="data:image/jpeg;base64,{base64.b64encode(data).decode()}" width="9" height="9"/>'
+    document = stored(shared, shared.upload(make_svg(40, 30, image), shared.new_key()).json(), "svg")
+    inside = re.search(rb"data:image/jpeg;base64,([^\"]+)", document)
+    assert inside is not None
+    assert base64.b64decode(inside[1]) == stripped(data, Strip.METADATA)
 
 
 # ── real files, as exiftool sees them ──
