@@ -67,6 +67,7 @@ def test_a_file_without_a_place_is_stored_as_it_was_sent(shared: Api) -> None:
 @pytest.mark.parametrize(
     ("settings", "anonymous", "with_key"),
     [
+        ({}, Strip.LOCATION, None),
         ({"strip_location": "never"}, None, None),
         ({"strip_location": "always"}, Strip.LOCATION, Strip.LOCATION),
         ({"strip_metadata": "anonymous"}, Strip.METADATA, None),
@@ -82,6 +83,32 @@ def test_the_settings_decide(
         for headers, what in ((None, anonymous), (api.new_key(), with_key)):
             expected = stripped(data, what) if what else data
             assert stored(api, api.upload(data, headers).json(), "jpeg") == expected
+        check_texts(api, anonymous, with_key)
+
+
+ON_THE_PAGE = {
+    None: "it keeps what your camera wrote into it, such as the place and the time",
+    Strip.LOCATION: "the place that your camera wrote into it is removed; the time and much else stay",
+    Strip.METADATA: "what your camera wrote into it is removed, such as the place and the time",
+}
+IN_THE_REFERENCE = {
+    None: "as they come, with everything that the camera wrote into them",
+    Strip.LOCATION: "without the place where they were taken",
+    Strip.METADATA: "without what cameras and programs wrote into them",
+}
+
+
+def check_texts(api: Api, anonymous: Strip | None, with_key: Strip | None) -> None:
+    """People are told so where they upload, and programs in the documentation."""
+    page = " ".join(re.sub("<[^>]+>", "", api.client.get("/").text).split())
+    reference = " ".join(api.client.get("/api/reference.md").text.split())
+    if anonymous is with_key:
+        assert f"that of the original: {ON_THE_PAGE[with_key]}. Smaller" in page
+        assert f"Pictures are stored {IN_THE_REFERENCE[with_key]}" in reference
+    else:
+        assert f"Without an API key {ON_THE_PAGE[anonymous]}. With a key {ON_THE_PAGE[with_key]}. Smaller" in page
+        assert f"With a key pictures are stored {IN_THE_REFERENCE[with_key]}" in reference
+        assert f"Without one they are stored {IN_THE_REFERENCE[anonymous]}" in reference
 
 
 def test_a_picture_within_an_svg_has_no_metadata(shared: Api) -> None:
