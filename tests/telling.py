@@ -3,6 +3,7 @@ taken out, WORDS (a caption, a maker) are in none whose metadata were."""
 
 import io
 from collections.abc import Callable
+from functools import cache
 
 from images import encode, make_photo, make_pixels, to_pillow
 from PIL import Image, ImageCms, PngImagePlugin, TiffImagePlugin
@@ -122,6 +123,12 @@ SOURCES: dict[str, Callable[[], bytes]] = {
     "big tiff": lambda: tiff(big_tiff=True),
     "tiff in lzw": lambda: tiff(compression="tiff_lzw"),
 }
+
+
+@cache
+def telling(source: str) -> bytes:
+    """One of these pictures, made once."""
+    return SOURCES[source]()
 
 
 def stripped(data: bytes, what: Strip) -> bytes:
