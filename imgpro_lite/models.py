@@ -27,6 +27,14 @@ class Ability(StrEnum):
     WRITE = "write"
 
 
+class Strip(StrEnum):
+    """What is taken out of a file before it is stored: where it was taken, or everything that a camera or a program
+    wrote into it (EXIF, XMP, IPTC, comments), but for orientation and colour profile."""
+
+    LOCATION = "location"
+    METADATA = "metadata"
+
+
 @dataclass(frozen=True)
 class Team:
     """The owner of keys and images, with what it has used."""

@@ -9,6 +9,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 
+from imgpro_lite.models import Strip
 from imgpro_lite.setting_types import (
     BaseUrl,
     Count,
@@ -131,6 +132,30 @@ class AnonymousSettings(Section):
     storage_mb: Count = Field(
         0, description="Megabytes that all anonymous images together may take. 0: a tenth of the disk."
     )
+
+
+Whose = Literal["never", "anonymous", "always"]
+
+
+class UploadSettings(Section):
+    """What is taken out of pictures before they are stored, by upload or import. Pixels are not touched, and what is
+    stored already stays as it is. anonymous: of those that come without a key."""
+
+    strip_location: Whose = Field(
+        "anonymous", description="Whose pictures lose the place where they were taken: never, anonymous or always."
+    )
+    strip_metadata: Whose = Field(
+        "never",
+        description="Whose pictures lose all that cameras and programs wrote into them, but for orientation and colour "
+        "profile: never, anonymous or always.",
+    )
+
+    def stripped(self, *, anonymous: bool) -> Strip | None:
+        """What is taken out of the pictures of a caller with or without a key; None for nothing."""
+        whose = ("always", "anonymous") if anonymous else ("always",)
+        if self.strip_metadata in whose:
+            return Strip.METADATA
+        return Strip.LOCATION if self.strip_location in whose else None
 
 
 class ImportSettings(Section):
@@ -322,6 +347,7 @@ class Settings(Section):
     log: LogSettings = LogSettings()
     limits: LimitSettings = LimitSettings()
     anonymous: AnonymousSettings = AnonymousSettings()
+    uploads: UploadSettings = UploadSettings()
     import_: ImportSettings = Field(ImportSettings(), alias="import")
     imaging: ImagingSettings = ImagingSettings()
     storage: StorageSettings = StorageSettings()

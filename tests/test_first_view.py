@@ -34,7 +34,7 @@ MORE_BYTES = 1.05
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
     """One server for all pictures."""
-    with serve(tmp_path_factory.mktemp("shared")) as api:
+    with serve(tmp_path_factory.mktemp("shared"), uploads={"strip_location": "never"}) as api:
         yield api
 
 

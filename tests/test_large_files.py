@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Api
+from conftest import Api, ApiFactory
 from hot import ask, is_hot
 from images import make_image
 from running import servers, until
@@ -34,7 +34,8 @@ def padded(size_bytes: int) -> bytes:
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Api]:
-    with serve(tmp_path_factory.mktemp("large")) as api:
+    # What follows a picture stays, so that files of any size are easily made.
+    with serve(tmp_path_factory.mktemp("large"), uploads={"strip_location": "never"}) as api:
         yield api
 
 
@@ -203,7 +204,8 @@ def test_a_client_without_an_address_is_answered_from_memory_too(shared: Api) ->
     assert is_hot(shared, f"{stem}.png")
 
 
-def test_a_file_that_is_cut_while_it_is_sent_is_not_made_up(api: Api) -> None:
+def test_a_file_that_is_cut_while_it_is_sent_is_not_made_up(start: ApiFactory) -> None:
+    api = start(uploads={"strip_location": "never"})
     content = padded(1_000_003)
     stem = put(api, content)
     path = original(api, content)
@@ -234,7 +236,7 @@ def test_a_file_that_is_cut_while_it_is_sent_is_not_made_up(api: Api) -> None:
 
 def test_clients_that_hang_up_cost_the_server_nothing(tmp_path: Path) -> None:
     with servers(tmp_path) as start:
-        server = start()
+        server = start(config="[uploads]\nstrip_location = 'never'\n")
         content = PICTURE + random.Random(1).randbytes(18_000_000)
         address = server.upload(content).json()["src"]
         path = "/" + address.split("/", 3)[3]

@@ -15,6 +15,10 @@ PIPELINE_VERSION = 2
 INTERMEDIATE_EDGES_PX = (640, 1080)
 
 
+# Where there is no place for metadata (BMP), or where none is ever stored (SVG, which is written anew).
+WITHOUT_METADATA = frozenset({Format.BMP, Format.SVG})
+
+
 class Priority(IntEnum):
     """Who goes first. A client waits longer for an upload that is refused late than for a picture that is late."""
 

@@ -21,6 +21,7 @@ from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Inspected, Library, Limits, Priority, Probed, Transform, Transformed
 from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
 from imgpro_lite.imaging.waiting import Job, WaitingLine
+from imgpro_lite.models import Strip
 from imgpro_lite.settings import ImagingSettings
 
 logger = logging.getLogger("imgpro_lite.imaging")
@@ -125,6 +126,14 @@ class WorkerPool:
             on_end()
             raise
         return Probed(**fields | {"format": Format(fields["format"])})
+
+    async def strip(self, source: Path, target: Path, format_: Format, what: Strip, *, owner: str = "") -> bool:
+        """Write an uploaded file without some of its metadata to `target`, which must not exist. False, and `target` is
+        empty, when there is nothing of it. The picture is not looked at. Raises UnsupportedFormat or Overloaded."""
+        seconds = self._deadline_seconds(is_svg=False)
+        message = {"do": "strip", "format": format_, "what": what}
+        job = Job(message, source, [target], seconds, Priority.UPLOAD, errors.UnsupportedFormat, _BROKEN, owner=owner)
+        return bool((await self._do(job))["is_changed"])
 
     async def transform(
         self, source: Path, target: Path, job: Transform, *, priority: Priority = Priority.VIEW

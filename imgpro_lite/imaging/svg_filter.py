@@ -9,6 +9,7 @@ from xml.parsers import expat
 from xml.sax.saxutils import escape, quoteattr
 
 from imgpro_lite.imaging import svg_names as names
+from imgpro_lite.imaging.svg_pictures import without_metadata
 from imgpro_lite.imaging.svg_styles import StyleFilter, is_picture
 
 _HREF = "href"
@@ -90,8 +91,11 @@ class _Rewriter:
         """` name="value"` as it is written, or nothing."""
         if key in (_HREF, _XLINK_HREF):
             url = value.strip()
-            inside = url.startswith("#") or (element in names.WITH_PICTURES and is_picture(url))
-            return f" {'href' if key == _HREF else 'xlink:href'}={quoteattr(url)}" if inside else ""
+            if element in names.WITH_PICTURES and is_picture(url):
+                url = without_metadata(url)
+            elif not url.startswith("#"):
+                return ""
+            return f" {'href' if key == _HREF else 'xlink:href'}={quoteattr(url)}"
         if key in _XML_ATTRIBUTES:
             return f" {_XML_ATTRIBUTES[key]}={quoteattr(value)}"
         if key in names.PLAIN_ATTRIBUTES or _OF_PROGRAMS.fullmatch(key):

@@ -19,6 +19,7 @@ from typing import IO, Any
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging import sandbox
 from imgpro_lite.imaging.jobs import Damaged, Limits, Refused, Transform
+from imgpro_lite.models import Strip
 
 Message = dict[str, Any]
 
@@ -86,6 +87,11 @@ def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Messa
             for edge_px in intermediates:
                 yield {"made": edge_px, "more": True}
             yield {}
+        case "strip":
+            from imgpro_lite.imaging.strip import strip
+
+            source, target = descriptors
+            yield {"done": {"is_changed": strip(source, target, Format(job["format"]), Strip(job["what"]))}}
         case "transform":
             from imgpro_lite.imaging.transform import transform
 

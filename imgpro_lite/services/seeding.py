@@ -210,9 +210,13 @@ async def _store(one: _Image, before: asyncio.Task[None] | None) -> bool:
         file = await asyncio.to_thread(copy_to_spool, source, path, descriptor)
         await library.db.read(uploads.refuse_blocked, file.sha256)
         format_ = uploads.format_of(file)
-        if await library.db.read(_is_known, one, file, format_, library.maker.clock.now()):
+        # It is the operator's own, like an upload with a key.
+        what = library.settings.uploads.stripped(anonymous=False)
+        # What is stored of an SVG, or of a picture that something is taken out of, is known only later.
+        is_stored_as_it_is = format_ is not Format.SVG and what is None
+        if is_stored_as_it_is and await library.db.read(_is_known, one, file, library.maker.clock.now()):
             return False
-        async with uploads.decoded(library.maker, file, format_, OWNER) as (stored, probed):
+        async with uploads.decoded(library.maker, file, format_, OWNER, what) as (stored, probed):
             media_id = one.entry.id or ids.new_media_id()
             new = uploads.new_media(media_id, stored, format_, probed, one.entry, one.entry.file)
             if before is not None:
@@ -220,9 +224,9 @@ async def _store(one: _Image, before: asyncio.Task[None] | None) -> bool:
             return await uploads.keep(library.db, blobs, new.sha256, _insert, one, new, stored)
 
 
-def _is_known(conn: sqlite3.Connection, one: _Image, file: SpooledFile, format_: Format, now: int) -> bool:
-    """Whether there is no need to decode the file. What is stored of an SVG is known only later."""
-    return format_ is not Format.SVG and _is_present(conn, one, _get_team(conn, one), file.sha256, now)
+def _is_known(conn: sqlite3.Connection, one: _Image, file: SpooledFile, now: int) -> bool:
+    """Whether there is no need to decode the file."""
+    return _is_present(conn, one, _get_team(conn, one), file.sha256, now)
 
 
 def _get_team(conn: sqlite3.Connection, one: _Image) -> Team:

@@ -1,6 +1,6 @@
 """From bytes that arrived to an image that is kept: checks, decoding, and the one durable transaction.
 
-    duplicate? → known format? → decoded whole in a worker → synced → [quota · rename · row · commit]
+    duplicate? → known format? → stripped → decoded whole in a worker → synced → [quota · rename · row · commit]
 
 A refused upload stores nothing. An accepted one is on the disk, file first and row second, before anybody hears of it.
 """
@@ -8,6 +8,7 @@ A refused upload stores nothing. An accepted one is on the disk, file first and 
 import asyncio
 import contextlib
 import hashlib
+import os
 import sqlite3
 from collections.abc import AsyncIterator, Callable
 from dataclasses import replace
@@ -19,8 +20,8 @@ from imgpro_lite import ids
 from imgpro_lite.bodies import UploadFields
 from imgpro_lite.errors import Duplicate, FileTooLarge, Forbidden, ImgProError, UnsupportedFormat
 from imgpro_lite.formats import Format, sniff
-from imgpro_lite.imaging.jobs import Probed
-from imgpro_lite.models import Caller, Media, NewMedia, Team
+from imgpro_lite.imaging.jobs import WITHOUT_METADATA, Probed
+from imgpro_lite.models import Caller, Media, NewMedia, Strip, Team
 from imgpro_lite.runtime import Maker, Runtime
 from imgpro_lite.services.accounts import get_current_team, retention_days
 from imgpro_lite.services.limits import charge_upload
@@ -64,7 +65,8 @@ async def store_upload(
     await refuse_duplicate(rt, caller, fields)
     await rt.db.read(refuse_blocked, file.sha256)
     format_ = format_of(file)
-    async with decoded(rt.maker, file, format_, caller.subject) as (stored, probed):
+    what = rt.settings.uploads.stripped(anonymous=caller.anonymous)
+    async with decoded(rt.maker, file, format_, caller.subject, what) as (stored, probed):
         new = new_media(ids.new_media_id(), stored, format_, probed, fields, filename)
         return await keep(rt.db, rt.blobs, new.sha256, _insert, rt, caller, new, stored.path)
 
@@ -116,31 +118,51 @@ def refuse_blocked(conn: sqlite3.Connection, sha256: bytes) -> None:
 
 @contextlib.asynccontextmanager
 async def decoded(
-    maker: Maker, file: SpooledFile, format_: Format, owner: str
+    maker: Maker, file: SpooledFile, format_: Format, owner: str, what: Strip | None
 ) -> AsyncIterator[tuple[SpooledFile, Probed]]:
-    """The file to store, synced, and what a worker saw when it decoded it. An SVG is stored sanitised. Files of
-    different owners take turns. Raises UnsupportedFormat, Overloaded, StorageFull."""
-    if format_ is not Format.SVG:
-        preparation = Preparation(maker, file.sha256)
+    """The file to store, synced, and what a worker saw when it decoded it. `what` is taken out before; an SVG is stored
+    sanitised. Files of different owners take turns. Raises UnsupportedFormat, Overloaded, StorageFull."""
+    if format_ is Format.SVG:
+        with disk_full_as_refusal(), maker.blobs.temporary_path() as path:
+            probed = await maker.pool.probe(file.path, format_, sanitized=path, owner=owner)
+            async with _made_of(file, path) as stored:
+                await stored.sync()
+                yield stored, probed
+        return
+    async with _stripped(maker, file, format_, owner, what) as stored:
+        preparation = Preparation(maker, stored.sha256)
         try:
-            yield file, await _probe_while_syncing(maker, owner, file, format_, preparation)
+            yield stored, await _probe_while_syncing(maker, owner, stored, format_, preparation)
         except BaseException:
             preparation.drop()
             raise
+
+
+@contextlib.asynccontextmanager
+async def _stripped(
+    maker: Maker, file: SpooledFile, format_: Format, owner: str, what: Strip | None
+) -> AsyncIterator[SpooledFile]:
+    """The file without what is to go: the same one when nothing of it is there. What is decoded from then on, and gives
+    its name to all that is made of it, is what will be stored."""
+    if what is None or format_ in WITHOUT_METADATA:
+        yield file
         return
     with disk_full_as_refusal(), maker.blobs.temporary_path() as path:
-        probed = await maker.pool.probe(file.path, format_, sanitized=path, owner=owner)
-        content = await asyncio.to_thread(path.read_bytes)
-        with path.open("rb+") as sanitized:
-            stored = replace(
-                file,
-                path=path,
-                descriptor=sanitized.fileno(),
-                size_bytes=len(content),
-                sha256=await asyncio.to_thread(lambda: hashlib.sha256(content).digest()),
-            )
-            await stored.sync()
-            yield stored, probed
+        if await maker.pool.strip(file.path, path, format_, what, owner=owner):
+            async with _made_of(file, path) as stored:
+                yield stored
+        else:
+            yield file
+
+
+@contextlib.asynccontextmanager
+async def _made_of(file: SpooledFile, path: Path) -> AsyncIterator[SpooledFile]:
+    """What a worker wrote, to be stored instead of the file that arrived. It is hashed here, as a worker that a picture
+    has taken over could lie."""
+    with path.open("rb+") as made:
+        digest = await asyncio.to_thread(hashlib.file_digest, made, "sha256")
+        size_bytes = os.fstat(made.fileno()).st_size
+        yield replace(file, path=path, descriptor=made.fileno(), size_bytes=size_bytes, sha256=digest.digest())
 
 
 async def _probe_while_syncing(

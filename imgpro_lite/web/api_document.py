@@ -24,6 +24,7 @@ from imgpro_lite.web.forms import MAX_FIELD_NAME_CHARS
 from imgpro_lite.web.page_text import FILTERS
 from imgpro_lite.web.requests import MAX_JSON_BYTES
 from imgpro_lite.web.samples import API_KEY
+from imgpro_lite.web.stored_as import stored_as
 
 Json = dict[str, Any]
 
@@ -69,6 +70,8 @@ def facts(settings: Settings) -> Json:
         "anonymous": settings.anonymous,
         "anonymous_rate": " and ".join(f"{limit:,} {window}" for window, limit in rates.items() if limit),
         "without_key": _without_key(settings),
+        "stored_as": stored_as(settings),
+        "stripped_with_key": settings.uploads.stripped(anonymous=False),
         "body_idle_seconds": f"{settings.server.body_idle_seconds:g}",
         "examples": examples(settings),
         "import_ports": " or ".join(str(port) for port in settings.import_.ports),

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from imgpro_lite.formats import Format
+from imgpro_lite.models import Strip
 from imgpro_lite.settings import Settings
 
 _LABELS = {Format.JPEG: "JPEG", Format.WEBP: "WebP"}
@@ -21,6 +22,9 @@ class UploadFacts:
     per_hour: int
     """Anonymous uploads for each address; 0 is no limit, as for `per_day`."""
     per_day: int
+    stripped_without_key: Strip | None
+    """What is taken out of pictures before they are stored."""
+    stripped_with_key: Strip | None
 
 
 def upload_facts(settings: Settings) -> UploadFacts:
@@ -35,4 +39,6 @@ def upload_facts(settings: Settings) -> UploadFacts:
         limits.retention_days,
         limits.anonymous_uploads_per_hour,
         limits.anonymous_uploads_per_day,
+        settings.uploads.stripped(anonymous=True),
+        settings.uploads.stripped(anonymous=False),
     )

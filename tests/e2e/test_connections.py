@@ -115,7 +115,7 @@ def test_a_body_that_stands_still_is_given_up(serve: Start, framing: str) -> Non
 
 
 def test_uploads_at_once_are_not_mixed_up(serve: Start) -> None:
-    server = serve()
+    server = serve(config="[uploads]\nstrip_location = 'never'\n")
     dice = random.Random(1)
     # A JPEG may be followed by anything, so every file is different from its first kilobytes to its end.
     contents = [make_image("jpeg", 60 + number, 40) + dice.randbytes(2 * MB + number) for number in range(8)]

@@ -13,6 +13,9 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="e2e servers are
 
 # Small, but so that a machine under load has still sent a whole head in that time.
 LIMITS = "[server]\nheader_seconds = 2\nbody_idle_seconds = 2\nreading_seconds = 1\nmax_connections = 30\n"
+AS_SENT = (
+    '[uploads]\nstrip_location = "never"\n'  # with what follows a picture, so that files of any size are easily made
+)
 HEALTH = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 FILE_BYTES = 6_000_000  # more than the system takes for a client that does not read
 
@@ -20,7 +23,7 @@ FILE_BYTES = 6_000_000  # more than the system takes for a client that does not 
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
     with servers(tmp_path_factory.mktemp("slow-clients")) as start:
-        server = start(config=LIMITS)
+        server = start(config=LIMITS + AS_SENT)
         yield server
         assert server.end() == 0
         assert "Traceback" not in server.stderr
@@ -107,7 +110,7 @@ def test_too_many_connections(server: Running) -> None:
 @pytest.mark.slow
 def test_a_stop_does_not_wait_for_slow_clients_longer_than_it_may(tmp_path: Path) -> None:
     with servers(tmp_path) as start:
-        server = start(config="[server]\nshutdown_seconds = 1\n")
+        server = start(config="[server]\nshutdown_seconds = 1\n" + AS_SENT)
         content = make_image("jpeg", 60, 40) + random.Random(1).randbytes(FILE_BYTES)
         path = server.upload(content).json()["src"].removeprefix(f"http://localhost:{server.port}")
         silent, half, uploading = server.connect(), server.connect(), server.connect()

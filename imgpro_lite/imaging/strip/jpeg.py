@@ -1,0 +1,93 @@
+"""JPEG (ITU-T T.81, T.871): segments before and between the scans, and what follows the end of the picture.
+
+After the picture there may be others, each with a position of its own (CIPA DC-007, MPF: also the gain maps of HDR
+phones), the film of a moving photo, or whatever a program puts there. All of it goes, as what it is cannot be told.
+"""
+
+import re
+
+from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
+from imgpro_lite.models import Strip
+
+_MARKER = re.compile(rb"\xff[\x01-\xfe]")
+_MARKER_IN_SCAN = re.compile(rb"\xff[\x01-\xcf\xd8-\xfe]")  # 00 is a coded ff, d0 to d7 are in the scan
+
+_SOI, _EOI, _SOS = 0xD8, 0xD9, 0xDA
+_WITHOUT_LENGTH = frozenset((0x01, *range(0xD0, _EOI + 1)))
+_APP0, _APP1, _APP2, _APP12, _APP13, _APP14, _APP15, _COM = 0xE0, 0xE1, 0xE2, 0xEC, 0xED, 0xEE, 0xEF, 0xFE
+
+_EXIF = b"Exif\0"  # and one more byte, which should be 0
+_XMP = b"http://ns.adobe.com/xap/1.0/\0"
+_PHOTOSHOP = b"Photoshop 3.0\0"
+_JFIF = b"JFIF\0"
+_JFIF_BYTES = 14  # without the thumbnail
+
+
+def edits(data: Data, what: Strip) -> list[Edit]:
+    """What to change."""
+    found: list[Edit] = []
+    packets: list[Edit] = []  # of XMP that may stay: the whole segment, to be taken out
+    at, marker_at_most = 2, _MARKER
+    while match := marker_at_most.search(data, at):
+        kind = data[match.start() + 1]
+        in_scan = marker_at_most is _MARKER_IN_SCAN
+        if match.start() > at and not in_scan and not is_filled(data, at, match.start(), b"\xff"):
+            found.append(Edit(at, match.start()))  # decoders skip it
+        at = match.end()
+        if kind == _EOI:
+            break
+        if kind in _WITHOUT_LENGTH:
+            continue
+        start, end = match.start(), min(at + max(2, int.from_bytes(data[at : at + 2], "big")), len(data))
+        if _APP0 <= kind <= _APP15 or kind == _COM:
+            content = bytes(data[at + 2 : end])
+            kept = _kept(kind, content, what)
+            if kept != content:
+                found.append(Edit(start, end, _segment(kind, kept, in_scan=in_scan)))
+            elif kind == _APP1 and texts.describes_parts(content):
+                packets.append(Edit(start, end, _segment(kind, None, in_scan=in_scan)))
+        elif kind == _SOS:
+            marker_at_most = _MARKER_IN_SCAN
+        at = end
+    else:
+        return found  # no end: decoders fill it up with grey, or refuse it
+    if not is_filled(data, at, len(data)):
+        found += [Edit(at, len(data)), *packets]
+    return found
+
+
+def _segment(kind: int, content: bytes | None, *, in_scan: bool) -> bytes:
+    """A segment with this content. Of one that goes an empty one stays in a scan, where a marker may have cut coded
+    pixels short, so that decoders see as many markers as before."""
+    if content is None and not in_scan:
+        return b""
+    return bytes((0xFF, kind)) + (2 + len(content or b"")).to_bytes(2, "big") + (content or b"")
+
+
+def _kept(kind: int, content: bytes, what: Strip) -> bytes | None:
+    """What stays of a segment's content; None when it goes."""
+    all_of_it = what is Strip.METADATA
+    match kind:
+        case _ if kind == _APP0 and content.startswith(_JFIF):
+            # Its thumbnail is three bytes a pixel at the end; width and height are in front of that.
+            is_long = len(content) > _JFIF_BYTES
+            return content[: _JFIF_BYTES - 2] + bytes(2) if is_long and all_of_it else content
+        case _ if kind == _APP1 and content.startswith(_EXIF):
+            block = exif.clean(content[6:], what)
+            return content[:6] + block if block else None
+        case _ if kind == _APP1 and content.startswith(_XMP):
+            return None if all_of_it or texts.mentions_place(content[len(_XMP) :]) else content
+        case _ if kind == _APP2 and content.startswith(b"ICC_PROFILE\0"):
+            return content
+        case _ if kind == _APP12 and content.startswith(b"Ducky"):  # Photoshop's quality, and a comment
+            return None if all_of_it else content
+        case _ if kind == _APP13 and content.startswith(_PHOTOSHOP) and not all_of_it:
+            resources = content[len(_PHOTOSHOP) :]
+            kept = texts.resources_without_places(resources)
+            return None if kept is None else _PHOTOSHOP + kept
+        case _ if kind == _APP14 and content.startswith(b"Adobe"):  # how its colours are coded
+            return content
+        case _ if kind == _COM and not all_of_it:
+            return content
+    return None
