@@ -182,7 +182,7 @@ def test_a_violation_is_found(tmp_path: Path, module: str, source: str, violatio
 
 def server_modules() -> list[str]:
     """What the server process may load: everything but the command line and the workers' side of imaging."""
-    roots = [name for name in find_modules(ROOT) if component_of(name) not in ("__main__", "cli", "imaging")]
+    roots = [name for name in find_modules(ROOT) if component_of(name) not in ("__main__", "cli", "frozen", "imaging")]
     return [*roots, "imgpro_lite.imaging.pool", "imgpro_lite.imaging.jobs"]
 
 

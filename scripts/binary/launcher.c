@@ -6,9 +6,13 @@
  *
  * The directory is named by the content. It is used only when it, and each directory above it, belongs to this user or
  * to root and nobody else may write there: else somebody could put a program of theirs into our place. Whoever unpacks
- * holds the lock, writes to another name, and renames when all of it is on the disk. A running program holds a shared
- * lock on its directory, so that nobody removes it: not a newer version that cleans up, and not systemd-tmpfiles, which
- * respects such locks, too. */
+ * holds the lock, writes to another name, and renames at the end. A running program holds a shared lock on its
+ * directory, so that nobody removes it: not a newer version that cleans up, and not systemd-tmpfiles, which respects
+ * such locks, too.
+ *
+ * Nothing waits for the disk: fsync of 500 files takes one to four seconds on a busy one. Instead the directory says in
+ * which boot of the system it was made. At the first start after another boot, when a power cut may have taken what was
+ * not on the disk, everything is compared with what is packed, once (0.4 s), and made again if it differs. */
 
 #define _GNU_SOURCE
 #include <dirent.h>
@@ -39,6 +43,9 @@ struct entry {
 
 #define COUNT (sizeof entries / sizeof *entries)
 #define CHUNK_BYTES (256 * 1024)
+#define TEXT_BYTES 64 /* of BOOT */
+#define BOOT "boot"
+#define COMPARED "compared after another boot\n"
 #define ROOT_BYTES (PATH_MAX - 300) /* so that the name of anything in it, with 255 at most, fits into PATH_MAX */
 
 /* The regular files one after the other, compressed. */
@@ -106,18 +113,6 @@ static int is_whole(int directory) {
     return 1;
 }
 
-/* The directory, open and with a shared lock that lasts as long as the program, if everything is in it; else -1. */
-static int open_whole(const char *path) {
-    struct stat opened, named;
-    int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
-    if (directory < 0) return -1;
-    flock(directory, LOCK_SH); /* where directories cannot be locked (NFS), there is nothing to be done about it */
-    if (!fstat(directory, &opened) && !lstat(path, &named) && opened.st_ino == named.st_ino && is_whole(directory))
-        return directory;
-    close(directory);
-    return -1;
-}
-
 static int remove_one(const char *path, const struct stat *about, int flag, struct FTW *place) {
     (void)about, (void)flag, (void)place;
     return remove(path);
@@ -127,46 +122,105 @@ static void remove_tree(const char *path) {
     nftw(path, remove_one, 16, FTW_DEPTH | FTW_PHYS);
 }
 
-/* Fill one file from the stream; -1 with errno. */
-static int write_file(int file, long size_bytes, z_stream *stream, unsigned char *chunk) {
-    while (size_bytes > 0) {
-        stream->next_out = chunk;
-        stream->avail_out = size_bytes < CHUNK_BYTES ? size_bytes : CHUNK_BYTES;
-        long wanted = stream->avail_out;
-        while (stream->avail_out) {
-            int state = inflate(stream, Z_NO_FLUSH);
-            if (state != Z_OK && !(state == Z_STREAM_END && !stream->avail_out)) return errno = EBADMSG, -1;
-        }
-        for (long done = 0, now; done < wanted; done += now)
-            if ((now = write(file, chunk + done, wanted - done)) < 0) return -1;
-        size_bytes -= wanted;
+/* The next bytes of the stream; -1 with errno. */
+static int next_bytes(z_stream *stream, unsigned char *chunk, long size_bytes) {
+    stream->next_out = chunk;
+    stream->avail_out = size_bytes;
+    while (stream->avail_out) {
+        int state = inflate(stream, Z_NO_FLUSH);
+        if (state != Z_OK && !(state == Z_STREAM_END && !stream->avail_out)) return errno = EBADMSG, -1;
     }
-    return fsync(file);
+    return 0;
 }
 
-static int unpack_one(int directory, const struct entry *entry, z_stream *stream, unsigned char *chunk) {
-    if (entry->kind == 'd') return mkdirat(directory, entry->path, 0700);
-    if (entry->kind == 'l') return symlinkat(entry->target, directory, entry->path);
-    mode_t mode = entry->kind == 'x' ? 0700 : 0600;
-    int file = openat(directory, entry->path, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, mode);
+/* Write them to a file, or read as many from it and compare; -1 with errno. */
+static int pass_bytes(int file, unsigned char *chunk, long size_bytes, int compares) {
+    unsigned char found[CHUNK_BYTES];
+    for (long done = 0, now; done < size_bytes; done += now) {
+        now = compares ? read(file, found, size_bytes - done) : write(file, chunk + done, size_bytes - done);
+        if (now < 0) return -1;
+        if (compares && (!now || memcmp(found, chunk + done, now))) return errno = EBADMSG, -1;
+    }
+    return 0;
+}
+
+static int pass_file(int directory, const struct entry *entry, z_stream *stream, unsigned char *chunk, int compares) {
+    int flags = compares ? O_RDONLY : O_WRONLY | O_CREAT | O_EXCL;
+    int file = openat(directory, entry->path, flags | O_NOFOLLOW | O_CLOEXEC, entry->kind == 'x' ? 0700 : 0600);
     if (file < 0) return -1;
-    int failed = write_file(file, entry->size_bytes, stream, chunk);
+    int failed = 0;
+    for (long left = entry->size_bytes; left > 0 && !failed; left -= CHUNK_BYTES) {
+        long now = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+        failed = next_bytes(stream, chunk, now) || pass_bytes(file, chunk, now, compares);
+    }
     return close(file) || failed ? -1 : 0;
+}
+
+/* Write everything into a directory, or compare everything in it. */
+static int pass_all(int directory, int compares) {
+    z_stream stream = {.next_in = (unsigned char *)payload, .avail_in = payload_end - payload};
+    unsigned char *chunk = malloc(CHUNK_BYTES);
+    int failed = !chunk || inflateInit(&stream) != Z_OK;
+    for (size_t i = 0; i < COUNT && !failed; i++) {
+        const struct entry *entry = &entries[i];
+        if (entry->kind == 'f' || entry->kind == 'x') failed = pass_file(directory, entry, &stream, chunk, compares);
+        else if (compares) continue; /* is_whole has seen it */
+        else if (entry->kind == 'd') failed = mkdirat(directory, entry->path, 0700);
+        else failed = symlinkat(entry->target, directory, entry->path);
+    }
+    int reason = errno;
+    free(chunk);
+    inflateEnd(&stream);
+    return failed ? errno = reason, -1 : 0;
+}
+
+/* Read a short file, as text; empty if there is none. */
+static void read_text(int directory, const char *path, char *text) {
+    int file = openat(directory, path, O_RDONLY | O_NOFOLLOW | O_CLOEXEC);
+    ssize_t size = file < 0 ? 0 : read(file, text, TEXT_BYTES - 1);
+    text[size < 0 ? 0 : size] = 0;
+    if (file >= 0) close(file);
+}
+
+static int write_text(int directory, const char *path, const char *text) {
+    int file = openat(directory, path, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW | O_CLOEXEC, 0600);
+    int failed = file < 0 || write(file, text, strlen(text)) < 0;
+    return (file >= 0 && close(file)) || failed ? -1 : 0;
+}
+
+/* Whether what was written can still be there as it was written; see above. */
+static int is_durable(int directory) {
+    char said[TEXT_BYTES], boot[TEXT_BYTES];
+    read_text(directory, BOOT, said);
+    read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot);
+    if (!strcmp(said, COMPARED) || (*boot && !strcmp(said, boot))) return 1;
+    if (pass_all(directory, 1)) return 0;
+    write_text(directory, BOOT, COMPARED); /* read from the disk after a boot, so it is there for good */
+    return 1;
 }
 
 /* Write everything into a new directory. */
 static int unpack(const char *path) {
-    z_stream stream = {.next_in = (unsigned char *)payload, .avail_in = payload_end - payload};
-    unsigned char *chunk = malloc(CHUNK_BYTES);
+    char boot[TEXT_BYTES];
+    read_text(AT_FDCWD, "/proc/sys/kernel/random/boot_id", boot);
     int directory = mkdir(path, 0700) ? -1 : open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-    int failed = directory < 0 || !chunk || inflateInit(&stream) != Z_OK;
-    for (size_t i = 0; i < COUNT && !failed; i++) failed = unpack_one(directory, &entries[i], &stream, chunk);
-    failed = failed || fsync(directory);
+    int failed = directory < 0 || pass_all(directory, 0) || write_text(directory, BOOT, boot);
     int reason = errno;
     if (directory >= 0) close(directory);
-    free(chunk);
-    inflateEnd(&stream);
     return failed ? errno = reason, fails(path) : 0;
+}
+
+/* The directory, open and with a shared lock that lasts as long as the program, if everything is in it; else -1. */
+static int open_whole(const char *path) {
+    struct stat opened, named;
+    int directory = open(path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW);
+    if (directory < 0) return -1;
+    flock(directory, LOCK_SH); /* where directories cannot be locked (NFS), there is nothing to be done about it */
+    if (!fstat(directory, &opened) && !lstat(path, &named) && opened.st_ino == named.st_ino && is_whole(directory) &&
+        is_durable(directory))
+        return directory;
+    close(directory);
+    return -1;
 }
 
 /* Remove other versions, unless they are running. The caller has the lock. */

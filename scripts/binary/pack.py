@@ -1,4 +1,4 @@
-"""Pack what PyInstaller has collected into one file: `pack.py BUILD_DIR TARGET [--with-x265]`, of scripts/build-binary."""
+"""Pack what PyInstaller has collected into one file, for build-binary: pack.py BUILD_DIR TARGET [--with-x265]."""
 
 import hashlib
 import json
