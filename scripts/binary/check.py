@@ -1,7 +1,8 @@
-"""Try the single file as a stranger would, where there is no Python: `check.py FILE`. Ends with 1 at what fails first."""
+"""Try the single file as a stranger would, where there is no Python: check.py FILE. Ends with 1 when something fails."""
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -18,17 +19,7 @@ from place import Place, make_place
 SAMPLES = Path(__file__).parent.parent.parent / "imgpro_lite" / "imaging" / "samples"
 WAIT_SECONDS = 60
 READY_SECONDS = 2.5  # what the README promises, on a machine that has nothing else to do
-ALL_PAGES = (
-    "/",
-    "/dashboard/sign-in",
-    "/api",
-    "/api/quick-start",
-    "/openapi.json",
-    "/pricing",
-    "/healthz",
-    "/llms.txt",
-)
-STATIC = ("style.css", "dashboard.js", "swagger-ui-bundle.js")
+PAGES = ("/", "/dashboard/sign-in", "/api", "/api/reference", "/openapi.json", "/pricing", "/healthz", "/llms.txt")
 
 
 def expect(is_so: object, what: str) -> None:
@@ -106,12 +97,11 @@ def check_start(place: Place, file: Path) -> None:
         with serving(place) as server:
             times.append(server.ready_seconds)
             server.stop()
-    shown = ", ".join(
-        f"{name} {seconds:.2f} s" for name, seconds in zip(("first", "second", "third"), times, strict=True)
-    )
+    shown = ", ".join(f"{seconds:.2f} s" for seconds in times)
     size_mb = file.stat().st_size / 1e6
     expect(size_mb <= 80, f"{size_mb:.1f} MB")
-    expect(max(times) <= READY_SECONDS, f"ready in {READY_SECONDS} s: {shown} (the first two with empty file caches)")
+    said = f"ready within {READY_SECONDS} s: when it unpacks, from the disk, and again: {shown}"
+    expect(max(times) <= READY_SECONDS, said)
 
 
 def check_server(place: Place) -> None:
@@ -127,8 +117,12 @@ def check_server(place: Place) -> None:
         for sample in ("10-bit.heic", "12-bit.avif", "shapes.svg", "24-bit.bmp", "lzw.tiff", "animated.gif"):
             upload(server, key, sample)
         expect(True, "other formats are taken")
-        for page in (*ALL_PAGES, *(f"/static/{name}" for name in STATIC)):
-            expect(server.request(page)[1], f"{page} is served")
+        texts = [server.request(page)[1].decode() for page in PAGES]
+        expect(all(texts), f"{', '.join(PAGES)} are served")
+        files = {path for text in texts for path in re.findall(r"/static/[\w.-]+", text)}
+        expect(
+            len(files) > 5 and all(server.request(path)[1] for path in files), f"{len(files)} static files are served"
+        )
         check_backup(place)
         status, log = server.stop()
         expect(status == 0 and "stopped" in log and "Traceback" not in log, "SIGTERM ends it with status 0")
@@ -144,22 +138,18 @@ def check_backup(place: Place) -> None:
 
 def check_commands(place: Place) -> None:
     expect(run(place, "--version")[:2] == (0, "imgpro-lite, version 0.1.0\n"), "--version")
-    for name in [
-        line.split()[1]
-        for line in run(place, "--help")[1].splitlines()
-        if line.startswith("│ ") and line[2:3].isalpha()
-    ]:
-        expect(run(place, name, "--help")[0] == 0, f"{name} --help")
-    status, out, err = run(place, "doctor", "--json")
+    names = re.findall(r"^│ (\w+) ", run(place, "--help")[1], re.MULTILINE)
+    expect(
+        "serve" in names and all(run(place, name, "--help")[0] == 0 for name in names), f"{', '.join(names)}: --help"
+    )
+    status, out, _ = run(place, "doctor", "--json")
     report = json.loads(out)
     missing = [check["name"] for check in report["protections"] if not check["in_force"]]
     expect(status == 0 and report["ok"] and not missing, f"doctor: every format works, protections missing: {missing}")
-    expect("licenses" not in run(place, "--help")[1] or "LGPL" in run(place, "licenses")[1], "licenses")
-    dev = run(place, "exec", "--", "/bin/sh", "-c", 'echo "$IMGPRO_URL|$IMGPRO_KEY|$LD_LIBRARY_PATH"; exit 7')
-    expect(
-        dev[0] == 7 and "|img_live_" in dev[1] and dev[1].endswith("|\n"),
-        "exec, whose command has no library path of ours",
-    )
+    licenses = run(place, "licenses", "--full")[1]
+    expect("libheif" in licenses and "GNU LESSER GENERAL PUBLIC LICENSE" in licenses, "licenses --full")
+    dev = run(place, "exec", "--", "/bin/sh", "-c", 'echo "$IMGPRO_KEY|$LD_LIBRARY_PATH"; exit 7')
+    expect(dev[0] == 7 and re.fullmatch(r"img_live_\w+\|\n", dev[1]), "exec, whose command does not get our libraries")
 
 
 def check_unpacking(place: Place) -> None:
@@ -167,7 +157,7 @@ def check_unpacking(place: Place) -> None:
     (unpacked,) = cache.glob("imgpro-lite-*")
     expect(
         unpacked.stat().st_mode & 0o77 == 0 and cache.stat().st_mode & 0o77 == 0,
-        "nobody else may read what is unpacked",
+        "only its user may read it",
     )
     (unpacked / "_internal" / "base_library.zip").unlink()
     older = cache / "imgpro-lite-0.0.1-older"
