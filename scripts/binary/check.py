@@ -1,4 +1,4 @@
-"""Try the single file as a stranger would, where there is no Python: check.py FILE. Ends with 1 when something fails."""
+"""Try the single file as a stranger would, where there is no Python: check.py FILE. It ends with 1 if that fails."""
 
 import json
 import os

@@ -12,6 +12,7 @@ import zlib
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 HERE = Path(__file__).parent
 PREFIX = "imgpro-lite-"
@@ -46,45 +47,41 @@ def leave_out_x265(root: Path) -> None:
         sys.exit(f"libheif asks {sorted(wanted)} of libx265, and no_x265.c has {sorted(given)}.")
 
 
-def gather_licenses(root: Path) -> None:
+def gather_licenses(root: Path, left_out: list[str]) -> None:
     """Into licenses/: the texts of what comes neither with a package nor with ours, and licenses.json that lists it."""
     target = root / "licenses"
     target.mkdir()
-    found = {"Python": (platform.python_version(), "PSF-2.0", find_python_license())}
-    pyinstaller = next(path for path in HERE_PACKAGES.glob("pyinstaller-*.dist-info/**/COPYING*"))
-    found["PyInstaller (its start)"] = (
-        version("pyinstaller"),
-        "GPL-2.0-or-later WITH Bootloader-exception",
-        pyinstaller,
-    )
-    found |= find_system_licenses(root)
     listed = []
-    for name, (release, spdx, path) in sorted(found.items()):
-        file = re.sub(r"\W+", "-", name).strip("-") + ".txt"
-        shutil.copyfile(path, target / file)
-        listed.append({"name": name, "version": release, "spdx": spdx, "file": file})
-    (target / "licenses.json").write_text(json.dumps(listed, indent=1) + "\n")
+    for item in [*list_interpreter(), *list_system_libraries(root)]:
+        file = re.sub(r"\W+", "-", item["name"]).strip("-") + ".txt"
+        shutil.copyfile(item.pop("path"), target / file)
+        listed.append(item | {"file": file})
+    build = {"added": listed, "left_out": left_out}
+    (target / "licenses.json").write_text(json.dumps(build, indent=1) + "\n")
 
 
-HERE_PACKAGES = Path(sysconfig.get_path("purelib"))
-
-
-def find_python_license() -> Path:
-    standard = Path(sysconfig.get_path("stdlib"))
+def list_interpreter() -> Iterator[dict[str, Any]]:
+    """Python, and the part of PyInstaller that starts it."""
+    release, standard = platform.python_version(), Path(sysconfig.get_path("stdlib"))
     documents = Path(f"/usr/share/doc/python{sys.version_info.major}.{sys.version_info.minor}/copyright")
-    return next(path for path in (standard / "LICENSE.txt", documents) if path.is_file())
+    path = next(path for path in (standard / "LICENSE.txt", documents) if path.is_file())
+    source = "https://www.python.org"
+    yield {"name": "Python", "version": release, "spdx": "PSF-2.0", "source": source, "path": path}
+    path = next(Path(sysconfig.get_path("purelib")).glob("pyinstaller-*.dist-info/**/COPYING*"))
+    spdx, source = "GPL-2.0-or-later WITH Bootloader-exception", "https://github.com/pyinstaller/pyinstaller"
+    yield {"name": "PyInstaller", "version": version("pyinstaller"), "spdx": spdx, "source": source, "path": path}
 
 
-def find_system_licenses(root: Path) -> dict[str, tuple[str, str | None, Path]]:
+def list_system_libraries(root: Path) -> Iterator[dict[str, Any]]:
     """The Debian packages that libraries of the building machine came from, with their copyright files."""
-    found: dict[str, tuple[str, str | None, Path]] = {}
-    for library in sorted(path for path in root.glob("*.so*") if path.is_file() and not path.is_symlink()):
-        if library.name.startswith("libpython") or "cpython" in library.name or ".abi3." in library.name:
-            continue
-        owner = find_owner(library.name)
+    system = re.compile(r"(?!libpython).*\.so[.\d]*")
+    names = (path.name for path in root.glob("*.so*") if path.is_file() and not path.is_symlink())
+    native = (name for name in names if system.fullmatch(name) and "cpython" not in name and ".abi3." not in name)
+    for owner in sorted({find_owner(name) for name in native}):
         release = run("dpkg-query", "--show", "--showformat", "${Version}", owner)
-        found[owner] = (release, None, Path(f"/usr/share/doc/{owner.partition(':')[0]}/copyright"))
-    return found
+        name = owner.partition(":")[0]
+        path = Path(f"/usr/share/doc/{name}/copyright")
+        yield {"name": name, "version": release, "spdx": None, "source": f"apt source {name}", "path": path}
 
 
 def find_owner(library: str) -> str:
@@ -140,9 +137,10 @@ def main() -> None:
     build, target = Path(sys.argv[1]), Path(sys.argv[2])
     root = build / "imgpro-lite"
     strip(root / "_internal")
-    if "--with-x265" not in sys.argv:
+    left_out = [] if "--with-x265" in sys.argv else ["x265"]
+    if left_out:
         leave_out_x265(root / "_internal")
-    gather_licenses(root / "_internal")
+    gather_licenses(root / "_internal", left_out)
     write_payload(root, build)
     launcher = ("-static", "-O2", "-s", "-Wall", "-Wextra", "-I", build, f"-Wa,-I{build}", HERE / "launcher.c")
     run("gcc", *launcher, "-o", target, "-lz")
