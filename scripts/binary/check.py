@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,7 +19,8 @@ from place import Place, make_place
 
 SAMPLES = Path(__file__).parent.parent.parent / "imgpro_lite" / "imaging" / "samples"
 WAIT_SECONDS = 60
-READY_SECONDS = 2.5  # what the README promises, on a machine that has nothing else to do
+MAX_MB = 80
+READY_SECONDS = 2.5
 PAGES = ("/", "/dashboard/sign-in", "/api", "/api/reference", "/openapi.json", "/pricing", "/healthz", "/llms.txt")
 
 
@@ -89,19 +91,30 @@ def upload(server: Server, key: str, sample: str) -> dict[str, Any]:
 
 def check_start(place: Place, file: Path) -> None:
     """How long it takes until the server is ready: the first time, from a disk that has to be read, and again."""
-    times = []
-    for _ in ("first", "cold", "warm"):
-        if len(times) < 2 and os.geteuid() == 0:
-            os.sync()
-            Path("/proc/sys/vm/drop_caches").write_text("3")
-        with serving(place) as server:
-            times.append(server.ready_seconds)
-            server.stop()
-    shown = ", ".join(f"{seconds:.2f} s" for seconds in times)
     size_mb = file.stat().st_size / 1e6
-    expect(size_mb <= 80, f"{size_mb:.1f} MB")
+    expect(size_mb <= MAX_MB, f"{size_mb:.1f} MB")
+    for _ in range(3):  # something else may keep the machine busy for a while
+        times = measure_starts(place)
+        if max(times) <= READY_SECONDS:
+            break
+        print(f"too slow, tried again: {times}", flush=True)
+        shutil.rmtree(place.home / ".cache")
+    shown = ", ".join(f"{seconds:.2f} s" for seconds in times)
     said = f"ready within {READY_SECONDS} s: when it unpacks, from the disk, and again: {shown}"
     expect(max(times) <= READY_SECONDS, said)
+
+
+def measure_starts(place: Place) -> list[float]:
+    """Seconds of three starts, before the first two of which nothing of the file is in memory."""
+    times = []
+    for is_cold in (True, True, False):
+        if is_cold and os.geteuid() == 0:
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+        with serving(place) as server:
+            times.append(server.ready_seconds)
+            expect(server.stop()[0] == 0, f"started and stopped, {server.ready_seconds:.2f} s")
+    return times
 
 
 def check_server(place: Place) -> None:

@@ -132,6 +132,12 @@ def write_payload(root: Path, folder: Path) -> None:
     )
 
 
+def compile_launcher(folder: Path, target: Path) -> None:
+    """launcher.c, with what write_payload has made in the folder."""
+    found = ("-I", folder, f"-Wa,-I{folder}")
+    run("gcc", "-static", "-O2", "-s", "-Wall", "-Wextra", *found, HERE / "launcher.c", "-o", target, "-lz")
+
+
 def main() -> None:
     """Make the file, and say how large it is."""
     build, target = Path(sys.argv[1]), Path(sys.argv[2])
@@ -142,8 +148,7 @@ def main() -> None:
         leave_out_x265(root / "_internal")
     gather_licenses(root / "_internal", left_out)
     write_payload(root, build)
-    launcher = ("-static", "-O2", "-s", "-Wall", "-Wextra", "-I", build, f"-Wa,-I{build}", HERE / "launcher.c")
-    run("gcc", *launcher, "-o", target, "-lz")
+    compile_launcher(build, target)
     unpacked = sum(path.lstat().st_size for path in root.rglob("*"))
     size_mb = target.stat().st_size / 1e6
     print(f"{target}: {size_mb:.1f} MB, unpacked {unpacked / 1e6:.0f} MB; for glibc {platform.libc_ver()[1]} or newer")
