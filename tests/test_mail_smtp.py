@@ -283,6 +283,7 @@ def test_a_certificate_that_nobody_vouches_for(
     start: ApiFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tls: str
 ) -> None:
     (tmp_path / "0123abcd.0").touch()  # also where the machine that runs the tests has no authorities
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with mail_server(tls=tls, password="secret") as server:
         api = start(mail=server.settings(tls=tls, username="images", password="secret"))
@@ -299,6 +300,7 @@ def test_a_machine_without_certificate_authorities(
     start: ApiFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     (tmp_path / "none").mkdir()
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
     monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
     with mail_server(tls="tls") as server:
         api = start(mail=server.settings(tls="tls"))
