@@ -271,6 +271,19 @@ def test_a_directory_that_cannot_be_used_is_told(start: Run, value: str, reason:
     assert reason in done.stderr
 
 
+def test_a_damaged_copy_is_told(packed: Path, tmp_path: Path) -> None:
+    content = packed.read_bytes()
+    middle = content.index((packed.parent / "payload.z").read_bytes()[:64]) + 500_000
+    copy = tmp_path / "copy"
+    copy.write_bytes(content[:middle] + bytes(64) + content[middle + 64 :])
+    copy.chmod(0o700)
+    environment = {"IMGPRO_UNPACK_DIR": str(tmp_path)}
+    done = subprocess.run([copy], env=environment, capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "this file is damaged, copy it again" in done.stderr
+    assert [path.name for path in (tmp_path / "imgpro-lite").iterdir()] == ["lock"]
+
+
 def test_where_it_unpacks_without_being_told(start: Run, tmp_path: Path) -> None:
     for name, place in (("HOME", tmp_path / ".cache"), ("XDG_CACHE_HOME", tmp_path), ("CACHE_DIRECTORY", tmp_path)):
         assert str(place / "imgpro-lite") in start(IMGPRO_UNPACK_DIR="", **{name: str(tmp_path)}).stdout

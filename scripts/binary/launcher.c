@@ -65,7 +65,7 @@ static void note(const char *format, ...) {
 }
 
 static int fails(const char *path) {
-    note("  %s: %s\n", path, strerror(errno));
+    note("  %s: %s\n", path, errno == EBADMSG ? "this file is damaged, copy it again" : strerror(errno));
     return -1;
 }
 
