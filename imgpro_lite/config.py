@@ -24,8 +24,8 @@ from imgpro_lite.settings import Settings
 DEFAULT_PATHS = (Path("imgpro.toml"), Path("/etc/imgpro-lite/imgpro.toml"))
 MAX_FILE_BYTES = 1024 * 1024  # an honest file has a few kilobytes; --config /dev/zero has no end
 
-# For clients (decision 52) and for the tests.
-_RESERVED = re.compile(r"IMGPRO_(URL|KEY|FAR_KEY|CONTROL_URL|TEST_.*)")
+# For clients (decision 52), for the single-file build before it starts, and for the tests.
+_RESERVED = re.compile(r"IMGPRO_(URL|KEY|FAR_KEY|CONTROL_URL|UNPACK_DIR|TEST_.*)")
 # Kubernetes and Docker tell every container about services; one that is called "imgpro…" looks like a setting.
 _INJECTED_NAME = re.compile(r".*_SERVICE_(HOST|PORT(_\w+)?)|.*_PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?")
 _INJECTED_VALUE = re.compile(r"(tcp|udp|sctp)://.*")  # of IMGPRO_PORT, and of IMGPRO_SERVER_PORT for "imgpro-server"

@@ -149,6 +149,8 @@ def test_every_file_that_the_readme_names_exists() -> None:
         "scripts/fuzz",
         "scripts/crash-test",
         "scripts/lock",
+        "scripts/build-binary",
+        "scripts/check-binary",
         "scripts/viewer",
         ".ci/run",
     ],

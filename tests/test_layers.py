@@ -37,13 +37,13 @@ LAYERS: dict[str, set[str]] = {
         "single_flight",
         "strict_json",
     },
-    "doers": {"client", "fetching", "imaging", "mail", "store", "testing"},
+    "doers": {"authorities", "client", "fetching", "imaging", "licenses", "mail", "store", "testing"},
     "runtime": {"runtime"},
     "services": {"services"},
     "web": {"web"},
     "dev": {"dev"},
     "app": {"app", "connections", "server"},
-    "top": {"__main__", "cli", "config", "config_problems", "settings_docs"},
+    "top": {"__main__", "cli", "config", "config_problems", "frozen", "settings_docs"},
 }
 RANKS = {component: rank for rank, components in enumerate(LAYERS.values()) for component in components}
 
@@ -61,6 +61,8 @@ BANNED = {
     "app": {"aiosqlite", "sqlite3"} | _PIXELS,
     "top": _PIXELS,
     "mail": {"aiosqlite", "sqlite3"} | _FRAMEWORKS - {"jinja2"} | _PIXELS,
+    "authorities": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
+    "licenses": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
     "client": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
     "testing": {"aiosqlite", "httpx2", "sqlite3"} | _FRAMEWORKS | _PIXELS,
     "fetching": {"aiosqlite", "sqlite3"} | _FRAMEWORKS | _PIXELS,
@@ -181,7 +183,7 @@ def test_a_violation_is_found(tmp_path: Path, module: str, source: str, violatio
 
 def server_modules() -> list[str]:
     """What the server process may load: everything but the command line and the workers' side of imaging."""
-    roots = [name for name in find_modules(ROOT) if component_of(name) not in ("__main__", "cli", "imaging")]
+    roots = [name for name in find_modules(ROOT) if component_of(name) not in ("__main__", "cli", "frozen", "imaging")]
     return [*roots, "imgpro_lite.imaging.pool", "imgpro_lite.imaging.jobs"]
 
 

@@ -5,6 +5,7 @@ import socket
 import sqlite3
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from aiosmtpd.smtp import SMTP
@@ -278,7 +279,12 @@ def test_a_clock_that_is_set_back_delays_nothing(start: ApiFactory) -> None:
 
 
 @pytest.mark.parametrize("tls", ["starttls", "tls"])
-def test_a_certificate_that_nobody_vouches_for(start: ApiFactory, caplog: pytest.LogCaptureFixture, tls: str) -> None:
+def test_a_certificate_that_nobody_vouches_for(
+    start: ApiFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, tls: str
+) -> None:
+    (tmp_path / "0123abcd.0").touch()  # also where the machine that runs the tests has no authorities
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
     with mail_server(tls=tls, password="secret") as server:
         api = start(mail=server.settings(tls=tls, username="images", password="secret"))
         api.new_key()
@@ -288,6 +294,33 @@ def test_a_certificate_that_nobody_vouches_for(start: ApiFactory, caplog: pytest
     level, _, _, advice = only_log(caplog)
     assert level == "WARNING"
     assert "certificate is not good for localhost" in advice
+
+
+def test_a_machine_without_certificate_authorities(
+    start: ApiFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "none").mkdir()
+    monkeypatch.delenv("SSL_CERT_FILE", raising=False)
+    monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path / "none"))
+    with mail_server(tls="tls") as server:
+        api = start(mail=server.settings(tls="tls"))
+        api.new_key()
+        deliver(api)
+    assert server.received == []
+    assert "install the package ca-certificates" in only_log(caplog)[3]
+
+
+def test_authorities_that_cannot_be_read(
+    start: ApiFactory, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "nothing.pem"))
+    with mail_server(tls="tls") as server:
+        api = start(mail=server.settings(tls="tls"))
+        api.new_key()
+        deliver(api)
+    assert server.received == []
+    assert queue(api) == [("dev@example.com", 1, 60)]
+    assert "SSL_CERT_FILE" in " ".join(only_log(caplog))
 
 
 def test_a_certificate_of_another_name(

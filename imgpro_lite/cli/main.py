@@ -32,6 +32,7 @@ _MODULES = {
     "config": "configuration",
     "doctor": "doctor",
     "fsck": "fsck",
+    "licenses": "licenses",
 }
 
 

@@ -17,6 +17,7 @@ import httpcore2
 import httpx2
 
 from imgpro_lite import __version__
+from imgpro_lite.authorities import trusting_context
 from imgpro_lite.errors import FetchFailed, UnsupportedFormat
 from imgpro_lite.fetching.addresses import Address, is_public, parse_address
 from imgpro_lite.fetching.internet import DIAL_SECONDS, MAX_DIALS, BoundedStream, Dialled, Internet
@@ -174,7 +175,7 @@ class Fetcher:
 
     @cached_property
     def _ssl_context(self) -> ssl.SSLContext:
-        return httpcore2.default_ssl_context()  # the system's authorities, or those of SSL_CERT_FILE
+        return trusting_context()
 
 
 @contextlib.contextmanager

@@ -17,7 +17,7 @@ from imgpro_lite.imaging.jobs import Limits
 
 logger = logging.getLogger("imgpro_lite.imaging")
 
-# The argument that makes a frozen single-file build act as a worker; the command line hands over to `worker.main`.
+# The argument that makes a frozen single-file build act as a worker; `imgpro_lite.frozen` hands over to `worker.main`.
 FROZEN_SUBCOMMAND = "imaging-worker"
 
 # A worker is ready after 0.2 s; a machine that is swapping may take long, but not for ever.

@@ -226,9 +226,9 @@ def _refuse_calls(libc: ctypes.CDLL) -> list[Protection]:
 def _readable_paths() -> list[str]:
     """The directories of code and fonts. Of this package only itself, as the data may lie beside it."""
     code = {sysconfig.get_path(name) for name in ("stdlib", "platstdlib", "purelib", "platlib")}
-    bundle = getattr(sys, "_MEIPASS", None)  # where a frozen build keeps its libraries
+    bundle = getattr(sys, "_MEIPASS", None)  # where a frozen build keeps its libraries; its modules are in the program
     package = str(Path(__file__).resolve().parents[1])
-    return [*_SYSTEM_PATHS, *sorted(code), package, *([bundle] if bundle else [])]
+    return [*_SYSTEM_PATHS, *sorted(code), package, *([bundle, sys.executable] if bundle else [])]
 
 
 def _allow_reading(libc: ctypes.CDLL, ruleset: int, path: str) -> None:

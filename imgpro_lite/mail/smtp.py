@@ -8,6 +8,7 @@ from typing import cast
 
 import aiosmtplib
 
+from imgpro_lite import authorities
 from imgpro_lite.mail.addresses import domain_of
 from imgpro_lite.mail.sending import MailFailed, Message, RecipientRefused, ServerUnusable
 from imgpro_lite.settings import MailSettings
@@ -40,6 +41,7 @@ class SmtpServer:
             port=self._settings.port,
             use_tls=self._settings.tls == "tls",
             start_tls=False,  # _connect does it, where it is wanted
+            tls_context=self._trusting_context() if self._settings.tls != "none" else None,
             local_hostname=self._our_name,  # else it asks the DNS for one, which may take long
             timeout=self._settings.timeout_seconds,
         )
@@ -51,6 +53,12 @@ class SmtpServer:
                 # A polite close would wait for a server that hangs. It was told QUIT, if all went well.
                 cast(asyncio.Transport, client.transport).abort()
             client.close()
+
+    def _trusting_context(self) -> ssl.SSLContext:
+        try:
+            return authorities.trusting_context()
+        except OSError as error:
+            raise ServerUnusable(f"SSL_CERT_FILE: {_reason(error)}", "Name a file that can be read.") from error
 
     async def keep_tidy(self) -> None:
         """There is nothing to do."""
@@ -118,6 +126,8 @@ def _advice(error: BaseException, settings: MailSettings) -> str:
     """What the operator should look at."""
     place = f"[mail] host ({settings.host}) and port ({settings.port})"
     if certificate := _find_cause(error, ssl.SSLCertVerificationError):
+        if not authorities.has_authorities():
+            return authorities.ADVICE
         return (
             f"The server's certificate is not good for {settings.host}: {certificate}. Set [mail] host to the name "
             "in it; for an authority of your own, name its file in the environment variable SSL_CERT_FILE."

@@ -178,7 +178,8 @@ def _command(seed: Path | None, config: Path | None) -> list[str]:
     flags = ["--dev", "--temporary", "--stop-with-stdin", "--print-json", "--port", "0"]
     flags += ["--config", str(config or os.devnull)]
     flags += ["--seed", str(seed)] if seed else []
-    return [sys.executable, "-m", "imgpro_lite", "serve", *flags]
+    program = [sys.executable] if getattr(sys, "frozen", False) else [sys.executable, "-m", "imgpro_lite"]
+    return [*program, "serve", *flags]
 
 
 def _environment(config: Path | None) -> dict[str, str]:

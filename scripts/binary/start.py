@@ -1,0 +1,5 @@
+"""The program that PyInstaller packs."""
+
+from imgpro_lite.frozen import start
+
+start()
