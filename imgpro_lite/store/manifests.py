@@ -1,0 +1,206 @@
+"""The files of the manifests: `manifests/` in the data directory, beside `blobs/`.
+
+library.json            what the library is called
+teams/<hash>.json       a team and its keys
+images/ab/<id>.json     an image; the folder is the beginning of its id
+blocked/<sha256>.json   bytes that the operator refuses
+
+Each is one JSON object with the SHA-256 of what it says, as it is written, so that nobody takes a damaged one for true.
+"""
+
+import contextlib
+import hashlib
+import os
+import re
+import secrets
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from imgpro_lite.store.failpoints import reached
+from imgpro_lite.store.files import sync_directory, sync_file
+
+MANIFESTS_NAME = "manifests"
+# An image has 16 KB of metadata at most. A team with a thousand keys has 300 KB.
+MAX_BYTES = 16 * 1024 * 1024
+
+_NAME = re.compile(r"library|teams/[0-9a-z]{5}|images/[0-9a-z]{14}|blocked/[0-9a-f]{64}")
+_SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})","content":(.*)\}\n', re.DOTALL)
+_SUFFIX = ".json"
+
+
+class Written(NamedTuple):
+    """What became of manifests: the names of those that are on the disk as they should be, and why others are not."""
+
+    done: set[str]
+    error: OSError | None
+
+
+class Manifests:
+    """The manifests of a data directory, whether there are any or not."""
+
+    def __init__(self, data_dir: Path) -> None:
+        self.root = data_dir / MANIFESTS_NAME
+        self._temp_dir = data_dir / "tmp"
+
+    def has_library(self) -> bool:
+        """Whether there are manifests at all: the library's is always written."""
+        return self.path("library").exists()
+
+    def path(self, name: str) -> Path:
+        """Where a manifest is, or would be. Raises ValueError for what is no name."""
+        if not _NAME.fullmatch(name):
+            raise ValueError(name)
+        kind, _, subject = name.partition("/")
+        if kind == "images":
+            return self.root / kind / subject[:2] / f"{subject}{_SUFFIX}"
+        return self.root / f"{name}{_SUFFIX}"
+
+    def read(self, name: str) -> bytes | None:
+        """What a manifest says; None when there is none, or one that is damaged or cannot be read."""
+        try:
+            return read_sealed(self.path(name))
+        except OSError:
+            return None
+
+    def write(self, contents: Iterable[tuple[str, bytes | None]]) -> Written:
+        """Have manifests say this, durably; those without a content are removed. One that fails keeps none of the
+        others from being written."""
+        batch = _Batch()
+        for name, content in contents:
+            with batch.attempt(name):
+                if content is None:
+                    self._remove(batch, name)
+                else:
+                    batch.open(name, self._temp_dir / f"manifest-{secrets.token_hex(8)}", seal(content))
+        batch.sync_files()
+        reached("manifests.written")
+        for name, temporary in batch.temporary.items():
+            with batch.attempt(name):
+                target = self.path(name)
+                self._make_folder(batch, target.parent)
+                temporary.replace(target)
+                batch.changed.setdefault(target.parent, set()).add(name)
+        reached("manifests.renamed")
+        batch.sync_folders()
+        batch.clear()
+        return Written(batch.done, batch.error)
+
+    def _remove(self, batch: "_Batch", name: str) -> None:
+        try:
+            path = self.path(name)
+        except ValueError:  # a note that is damaged
+            return
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.unlink()
+            batch.changed.setdefault(path.parent, set()).add(name)
+
+    def _make_folder(self, batch: "_Batch", folder: Path) -> None:
+        if folder.is_dir():
+            return
+        if folder != self.root:
+            self._make_folder(batch, folder.parent)
+        folder.mkdir(mode=0o700, exist_ok=True)
+        batch.changed.setdefault(folder.parent, set())
+
+    def walk(self) -> Iterator[tuple[Path, str | None]]:
+        """Every file, with the name of its manifest; without one for what does not belong there. Raises OSError."""
+        for path in _files_below(self.root):
+            name = path.relative_to(self.root).with_suffix("").as_posix()
+            if path.parent.parent.name == "images":
+                name = f"images/{path.stem}"
+            is_ours = path.suffix == _SUFFIX and _NAME.fullmatch(name) and self.path(name) == path
+            yield path, name if is_ours and not path.is_symlink() else None
+
+
+class _Batch:
+    """Manifests that are written together, so that they share the waiting for the disk."""
+
+    def __init__(self) -> None:
+        self.done: set[str] = set()
+        self.error: OSError | None = None
+        self.temporary: dict[str, Path] = {}
+        self.changed: dict[Path, set[str]] = {}
+        """The folders that have new entries, or have lost some, with the names of those."""
+        self._open: dict[str, int] = {}
+
+    @contextlib.contextmanager
+    def attempt(self, name: str) -> Iterator[None]:
+        """It is done unless the block, or a later one, fails."""
+        self.done.add(name)
+        try:
+            yield
+        except OSError as error:
+            self.done.discard(name)
+            self.error = error
+
+    def open(self, name: str, path: Path, data: bytes) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        self._open[name], self.temporary[name] = descriptor, path
+        while data:  # a write may be short: on a disk that is nearly full the first one is
+            data = data[os.write(descriptor, data) :]
+
+    def sync_files(self) -> None:
+        """All are written by now: most syncs find that an earlier one has done their work."""
+        for name, descriptor in self._open.items():
+            try:
+                if name in self.done:
+                    with self.attempt(name):
+                        sync_file(descriptor)
+            finally:
+                os.close(descriptor)
+        for name in self.temporary.keys() - self.done:
+            self.temporary.pop(name).unlink(missing_ok=True)
+
+    def sync_folders(self) -> None:
+        for folder, names in self.changed.items():
+            try:
+                sync_directory(folder)
+            except OSError as error:
+                self.done -= names
+                self.error = error
+
+    def clear(self) -> None:
+        """Leave nothing of what failed."""
+        for path in self.temporary.values():
+            path.unlink(missing_ok=True)
+
+
+def seal(content: bytes) -> bytes:
+    """The bytes of a manifest with this content, a JSON object."""
+    return b'{"checksum":"%s","content":%s}\n' % (hashlib.sha256(content).hexdigest().encode(), content)
+
+
+def unseal(data: bytes) -> bytes | None:
+    """The content of a manifest; None for one that is damaged."""
+    found = _SEALED.fullmatch(data)
+    if not found or hashlib.sha256(found[2]).hexdigest().encode() != found[1]:
+        return None
+    return found[2]
+
+
+def read_sealed(path: Path) -> bytes | None:
+    """The content of a manifest; None when there is none, or a damaged one, or no file. Raises OSError."""
+    try:
+        # What a disk has made of a file may be anything: a pipe, for example, which would never end.
+        status = path.lstat()
+        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
+            return None
+        return unseal(path.read_bytes())
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """Everything that is not a directory, in the order of the names. Links are not followed."""
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted(entries, key=lambda entry: entry.name)
+    except (FileNotFoundError, NotADirectoryError):
+        return
+    for entry in found:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _files_below(Path(entry))
+        else:
+            yield Path(entry)
