@@ -23,7 +23,7 @@ from imgpro_lite.store.sqlite_file import Tx
 log = logging.getLogger("imgpro_lite.manifests")
 
 EVERY_SECONDS = 1  # so much of what was done last is lost at most, when a database is lost
-BATCH = 100  # each an open file meanwhile, and 1 KB
+BATCH = 16  # each an open file meanwhile, and about 50 KB
 # For the backlog of an upgrade, of which nothing is urgent: it takes a third of the disk's time at most.
 PAUSES_FOR_EACH_BATCH = 2
 RETRY_SECONDS = 30
@@ -37,7 +37,7 @@ async def write_manifests_forever(rt: Runtime) -> None:
         await asyncio.sleep(RETRY_SECONDS if has_failed else EVERY_SECONDS)
         try:
             error = await writer.write_all()
-        except (ImgProError, sqlite3.Error, OSError) as failure:
+        except (ImgProError, sqlite3.Error, OSError, ValueError) as failure:
             error = failure
         if error and not has_failed:
             log.warning("Manifests cannot be written now: %s. They are written later.", error, exc_info=error)
@@ -75,8 +75,8 @@ class _Writer:
         try:
             self._rt.blobs.check_free_space()
         except StorageFull as failure:  # what is left is for deleting, which goes on here as well
-            full, batch = failure, [due for due in batch if due.content is None]
-        written = await asyncio.to_thread(self._manifests.write, [(due.name, due.content) for due in batch])
+            full, batch = failure, [due for due in batch if not due.lines]
+        written = await asyncio.to_thread(self._manifests.write, [(due.name, due.lines) for due in batch])
         done = [due for due in batch if due.name in written.done]
         if done:
             await self._rt.db.write_freeing(lambda tx: manifest_rows.delete_due(tx.conn, done))
@@ -84,32 +84,42 @@ class _Writer:
         return full or written.error
 
     async def write_backlog(self) -> bool:
-        """Look at some images of the backlog: whether there were any. Raises ImgProError, sqlite3.Error, OSError."""
+        """Look at some of the backlog: whether there was any. Raises ImgProError, sqlite3.Error, OSError."""
         backlog = await self._rt.db.read(manifest_rows.find_backlog)
         if backlog is None:
             return False
         self._rt.blobs.check_free_space()
         begun_at = time.monotonic()
-        images = await self._rt.db.read(manifest_rows.list_images, *backlog, BATCH)
-        failed = await asyncio.to_thread(self._write_changed, [(name, content) for _, name, content in images])
-        next_seq = images[-1][0] + 1 if len(images) == BATCH else backlog.last_seq + 1
-        await self._rt.db.write(_go_on, backlog, next_seq, failed)
+        next_number, contents = await self._rt.db.read(_read_backlog, backlog)
+        failed = await asyncio.to_thread(self._write_changed, contents)
+        await self._rt.db.write(_go_on, backlog, next_number, failed)
         await asyncio.sleep(PAUSES_FOR_EACH_BATCH * (time.monotonic() - begun_at))
         return True
 
-    def _write_changed(self, contents: list[tuple[str, bytes]]) -> set[str]:
+    def _write_changed(self, contents: list[tuple[str, list[bytes]]]) -> set[str]:
         """Write those that are not on the disk already: which could not be. Raises OSError when none could be."""
-        changed = [(name, content) for name, content in contents if self._manifests.read(name) != content]
+        changed = [content for content in contents if not self._manifests.is_written(*content)]
         written = self._manifests.write(changed)
         if written.error and not written.done:
             raise written.error
         return {name for name, _ in changed} - written.done
 
 
-def _go_on(tx: Tx, backlog: Backlog, next_seq: int, failed: set[str]) -> None:
+def _read_backlog(conn: sqlite3.Connection, backlog: Backlog) -> tuple[int, list[tuple[str, list[bytes]]]]:
+    """The next manifests, and the number from which on more are to be looked at."""
+    number = manifest_rows.find_number(conn, backlog.next_number)
+    contents: list[tuple[str, list[bytes]]] = []
+    while number is not None and number <= backlog.last_number and len(contents) < BATCH:
+        name = f"images/{number}"
+        contents.append((name, manifest_rows.read_lines(conn, name)))
+        number = manifest_rows.find_number(conn, number + 1)
+    return backlog.last_number + 1 if number is None else number, contents
+
+
+def _go_on(tx: Tx, backlog: Backlog, next_number: int, failed: set[str]) -> None:
     for name in failed:
         manifest_rows.insert_due(tx.conn, name)
-    manifest_rows.update_backlog(tx.conn, backlog, next_seq)
+    manifest_rows.update_backlog(tx.conn, backlog, next_number)
 
 
 def forget_manifests(data_dir: Path) -> None:

@@ -1,8 +1,9 @@
 """SQL of the manifests: which are out of date, and what is to be in them. One function per query.
 
-A manifest has a name: `images/<id>`, `teams/<hash>`, `blocked/<sha256>` or `library`. SQLite writes its JSON, as bytes:
-a text that a failing disk has damaged then harms nothing but itself. Tags and metadata are in it as texts, so that a
-rebuilt database has them to the byte.
+Each is of several rows, which stand in it line by line, and has a name: `images/12` is of the images with a seq from
+12 * 64 on, `teams/0` of the teams with an id below 64, `blocked/9f` of the hashes that begin so, and `library` of the
+one row of that. SQLite writes the JSON of a row, as bytes: a text that a failing disk has damaged then harms nothing
+but itself. Tags and metadata are in it as texts, so that a rebuilt database has them to the byte.
 """
 
 import sqlite3
@@ -11,6 +12,9 @@ from typing import NamedTuple
 
 VERSION = 1
 LIBRARY = "library"
+# Rows of a manifest; the triggers have it too. Many uploads in a second then share one file, and so one wait for the
+# disk (a file for each image took four times the processor time, and a million inodes), and one change writes 50 KB.
+GROUP = 64
 
 # Every column of these tables, but for references (written as hashes) and what triggers or SQLite itself work out.
 IMAGE_COLUMNS = (
@@ -69,16 +73,11 @@ _TEAM = (
     "ORDER BY created_at, key_id)))) AS BLOB)"
 )
 _BLOCKED = f"CAST(json_object({_head('blocked')}, 'sha256', lower(hex(sha256)), 'blocked_at', blocked_at) AS BLOB)"
+_LIBRARY = f"CAST(json_object({_head(LIBRARY)}) AS BLOB)"
 
-# By the part of the name before the slash; the other part is the parameter.
-_CONTENT = {
-    "images": f"SELECT {_IMAGE} FROM media WHERE id = ?",
-    "teams": f"SELECT {_TEAM} FROM teams WHERE hash = ?",
-    "blocked": f"SELECT {_BLOCKED} FROM blocked_blobs WHERE sha256 = ?",
-    LIBRARY: f"SELECT CAST(json_object({_head('library')}) AS BLOB) WHERE ? = ''",
-}
 _ALL_BUT_IMAGES = (
-    "SELECT 'teams/' || hash FROM teams UNION ALL SELECT 'blocked/' || lower(hex(sha256)) FROM blocked_blobs "
+    "SELECT DISTINCT 'teams/' || (id / 64) FROM teams UNION ALL "
+    "SELECT DISTINCT 'blocked/' || lower(substr(hex(sha256), 1, 2)) FROM blocked_blobs "
     f"UNION ALL SELECT '{LIBRARY}'"
 )
 
@@ -88,37 +87,42 @@ class Due(NamedTuple):
 
     name: str
     changes: int
-    """How often it was noted; 0 for one of the backlog."""
-    content: bytes | None
-    """What is to be in it; None when there is to be none."""
+    """How often it was noted."""
+    lines: list[bytes]
+    """What is to be in it, a JSON object for each row; without any there is to be none."""
 
 
 class Backlog(NamedTuple):
-    """Images that are to be looked at one after the other, by their place in the order of insertion."""
+    """Manifests of images that are to be compared with them, one after the other."""
 
-    next_seq: int
-    last_seq: int
+    next_number: int
+    last_number: int
 
 
-def read_content(conn: sqlite3.Connection, name: str) -> bytes | None:
-    """What is to be in a manifest, None when there is to be none, or for a name that is none."""
+def read_lines(conn: sqlite3.Connection, name: str) -> list[bytes]:
+    """What is to be in a manifest. Raises ValueError for what is no name."""
     kind, _, subject = name.partition("/")
-    if kind not in _CONTENT:
-        return None
-    parameter: str | bytes = subject
-    if kind == "blocked":
-        try:
-            parameter = bytes.fromhex(subject)
-        except ValueError:
-            return None
-    row = conn.execute(_CONTENT[kind], (parameter,)).fetchone()
-    return row and bytes(row[0])
+    if kind == LIBRARY:
+        rows = conn.execute(f"SELECT {_LIBRARY}")
+    elif kind == "blocked":
+        rows = conn.execute(
+            f"SELECT {_BLOCKED} FROM blocked_blobs WHERE lower(substr(hex(sha256), 1, 2)) = ? ORDER BY sha256",
+            (subject,),
+        )
+    else:
+        first = int(subject) * GROUP
+        table, column, content = ("teams", "id", _TEAM) if kind == "teams" else ("media", "seq", _IMAGE)
+        rows = conn.execute(
+            f"SELECT {content} FROM {table} WHERE {column} >= ? AND {column} < ? ORDER BY {column}",
+            (first, first + GROUP),
+        )
+    return [line for (line,) in rows]
 
 
 def list_due(conn: sqlite3.Connection, after: str, limit: int) -> list[Due]:
     """Some of those that were noted, by name."""
     rows = conn.execute("SELECT name, changes FROM manifests_due WHERE name > ? ORDER BY name LIMIT ?", (after, limit))
-    return [Due(name, changes, read_content(conn, name)) for name, changes in rows.fetchall()]
+    return [Due(name, changes, read_lines(conn, name)) for name, changes in rows.fetchall()]
 
 
 def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> None:
@@ -136,7 +140,9 @@ def insert_due(conn: sqlite3.Connection, name: str) -> None:
 def insert_all_due(conn: sqlite3.Connection) -> None:
     """Note every manifest: they were lost, or are those of another database."""
     conn.execute("DELETE FROM manifest_backlog")
-    conn.execute("INSERT INTO manifest_backlog SELECT 1, min(seq), max(seq) FROM media HAVING count(*) > 0")
+    conn.execute(
+        f"INSERT INTO manifest_backlog SELECT 1, min(seq) / {GROUP}, max(seq) / {GROUP} FROM media HAVING count(*) > 0"
+    )
     for (name,) in conn.execute(_ALL_BUT_IMAGES).fetchall():
         insert_due(conn, name)
 
@@ -147,41 +153,37 @@ def delete_all_due(conn: sqlite3.Connection) -> None:
 
 
 def find_backlog(conn: sqlite3.Connection) -> Backlog | None:
-    """The images that are still to be looked at."""
-    row = conn.execute("SELECT next_seq, last_seq FROM manifest_backlog").fetchone()
+    """The manifests of images that are still to be compared."""
+    row = conn.execute("SELECT next_number, last_number FROM manifest_backlog").fetchone()
     return Backlog(*row) if row else None
 
 
-def update_backlog(conn: sqlite3.Connection, before: Backlog, next_seq: int) -> None:
-    """Go on behind the images that were looked at. A backlog that was begun anew meanwhile stays as it is."""
-    conn.execute("UPDATE manifest_backlog SET next_seq = ? WHERE (next_seq, last_seq) = (?, ?)", (next_seq, *before))
-    conn.execute("DELETE FROM manifest_backlog WHERE next_seq > last_seq")
-
-
-def list_images(conn: sqlite3.Connection, first_seq: int, last_seq: int, limit: int) -> list[tuple[int, str, bytes]]:
-    """Images of this range in the order of insertion: their place, the name of the manifest, and its content."""
-    rows = conn.execute(
-        f"SELECT seq, 'images/' || id, {_IMAGE} FROM media WHERE seq BETWEEN ? AND ? ORDER BY seq LIMIT ?",
-        (first_seq, last_seq, limit),
+def update_backlog(conn: sqlite3.Connection, before: Backlog, next_number: int) -> None:
+    """Go on behind those that were compared. A backlog that was begun anew meanwhile stays as it is."""
+    conn.execute(
+        "UPDATE manifest_backlog SET next_number = ? WHERE (next_number, last_number) = (?, ?)", (next_number, *before)
     )
-    return rows.fetchall()
+    conn.execute("DELETE FROM manifest_backlog WHERE next_number > last_number")
 
 
-def list_others(conn: sqlite3.Connection, after: str, limit: int) -> list[str]:
-    """The names of all manifests but those of images, in their order."""
-    rows = conn.execute(
-        f"WITH names (name) AS ({_ALL_BUT_IMAGES}) SELECT name FROM names WHERE name > ? ORDER BY name LIMIT ?",
-        (after, limit),
-    )
-    return [name for (name,) in rows]
+def find_number(conn: sqlite3.Connection, first_number: int) -> int | None:
+    """The number of the next manifest of images, from this one on; None behind the last."""
+    row = conn.execute(
+        f"SELECT seq / {GROUP} FROM media WHERE seq >= ? ORDER BY seq LIMIT 1", (first_number * GROUP,)
+    ).fetchone()
+    return row and int(row[0])
+
+
+def list_others(conn: sqlite3.Connection) -> list[str]:
+    """The names of all manifests but those of images."""
+    return [name for (name,) in conn.execute(_ALL_BUT_IMAGES)]
 
 
 def is_due(conn: sqlite3.Connection, name: str) -> bool:
     """Whether it is known that a manifest is out of date."""
     row = conn.execute(
-        "SELECT EXISTS (SELECT 1 FROM manifests_due WHERE name = :name) OR EXISTS ("
-        "SELECT 1 FROM media, manifest_backlog WHERE 'images/' || media.id = :name AND media.id = substr(:name, 8) "
-        "AND seq BETWEEN next_seq AND last_seq)",
+        "SELECT EXISTS (SELECT 1 FROM manifests_due WHERE name = :name) OR EXISTS (SELECT 1 FROM manifest_backlog "
+        "WHERE :name LIKE 'images/%' AND CAST(substr(:name, 8) AS INTEGER) BETWEEN next_number AND last_number)",
         {"name": name},
     ).fetchone()
     return bool(row[0])

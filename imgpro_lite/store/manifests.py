@@ -1,11 +1,12 @@
 """The files of the manifests: `manifests/` in the data directory, beside `blobs/`.
 
-library.json            what the library is called
-teams/<hash>.json       a team and its keys
-images/ab/<id>.json     an image; the folder is the beginning of its id
-blocked/<sha256>.json   bytes that the operator refuses
+library.jsonl          what the library is called
+teams/0.jsonl          teams with their keys, 64 in each
+images/0/12.jsonl      images, 64 in each, and a thousand such files in each folder
+blocked/9f.jsonl       bytes that the operator refuses, by the beginning of their hash
 
-Each is one JSON object with the SHA-256 of what it says, as it is written, so that nobody takes a damaged one for true.
+Each line is a JSON object with the SHA-256 of what it says, as it is written, so that nobody takes a damaged one for
+true, and damage harms nothing but its line.
 """
 
 import contextlib
@@ -22,12 +23,13 @@ from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import sync_directory, sync_file
 
 MANIFESTS_NAME = "manifests"
-# An image has 16 KB of metadata at most. A team with a thousand keys has 300 KB.
-MAX_BYTES = 16 * 1024 * 1024
+# An image has 16 KB of metadata at most, as JSON in JSON 100 KB; a team with a thousand keys has 300 KB.
+MAX_LINE_BYTES = 16 * 1024 * 1024
+FILES_IN_FOLDER = 1000
 
-_NAME = re.compile(r"library|teams/[0-9a-z]{5}|images/[0-9a-z]{14}|blocked/[0-9a-f]{64}")
-_SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})","content":(.*)\}\n', re.DOTALL)
-_SUFFIX = ".json"
+_NAME = re.compile(r"library|(teams|images)/(0|[1-9][0-9]{0,18})|blocked/[0-9a-f]{2}")
+_SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})","content":(.*)\}\n')
+_SUFFIX = ".jsonl"
 
 
 class Written(NamedTuple):
@@ -54,26 +56,29 @@ class Manifests:
             raise ValueError(name)
         kind, _, subject = name.partition("/")
         if kind == "images":
-            return self.root / kind / subject[:2] / f"{subject}{_SUFFIX}"
+            return self.root / kind / str(int(subject) // FILES_IN_FOLDER) / f"{subject}{_SUFFIX}"
         return self.root / f"{name}{_SUFFIX}"
 
-    def read(self, name: str) -> bytes | None:
-        """What a manifest says; None when there is none, or one that is damaged or cannot be read."""
+    def is_written(self, name: str, lines: list[bytes]) -> bool:
+        """Whether a manifest is on the disk, and says this. False for one that cannot be read."""
+        path, wanted = self.path(name), seal(lines)
         try:
-            return read_sealed(self.path(name))
+            # What a failing disk has made of a file may be anything: a pipe, for example, which would never end.
+            status = path.lstat()
+            return stat.S_ISREG(status.st_mode) and status.st_size == len(wanted) and path.read_bytes() == wanted
         except OSError:
-            return None
+            return False
 
-    def write(self, contents: Iterable[tuple[str, bytes | None]]) -> Written:
-        """Have manifests say this, durably; those without a content are removed. One that fails keeps none of the
+    def write(self, contents: Iterable[tuple[str, list[bytes]]]) -> Written:
+        """Have manifests say this, durably; those that are to say nothing are removed. One that fails keeps none of the
         others from being written."""
         batch = _Batch()
-        for name, content in contents:
+        for name, lines in contents:
             with batch.attempt(name):
-                if content is None:
-                    self._remove(batch, name)
+                if lines:
+                    batch.open(name, self._temp_dir / f"manifest-{secrets.token_hex(8)}", seal(lines))
                 else:
-                    batch.open(name, self._temp_dir / f"manifest-{secrets.token_hex(8)}", seal(content))
+                    self._remove(batch, name)
         batch.sync_files()
         reached("manifests.written")
         for name, temporary in batch.temporary.items():
@@ -88,10 +93,7 @@ class Manifests:
         return Written(batch.done, batch.error)
 
     def _remove(self, batch: "_Batch", name: str) -> None:
-        try:
-            path = self.path(name)
-        except ValueError:  # a note that is damaged
-            return
+        path = self.path(name)
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
             path.unlink()
             batch.changed.setdefault(path.parent, set()).add(name)
@@ -107,9 +109,8 @@ class Manifests:
     def walk(self) -> Iterator[tuple[Path, str | None]]:
         """Every file, with the name of its manifest; without one for what does not belong there. Raises OSError."""
         for path in _files_below(self.root):
-            name = path.relative_to(self.root).with_suffix("").as_posix()
-            if path.parent.parent.name == "images":
-                name = f"images/{path.stem}"
+            kind = path.relative_to(self.root).parts[0]
+            name = path.stem if path.parent == self.root else f"{kind}/{path.stem}"
             is_ours = path.suffix == _SUFFIX and _NAME.fullmatch(name) and self.path(name) == path
             yield path, name if is_ours and not path.is_symlink() else None
 
@@ -167,29 +168,33 @@ class _Batch:
             path.unlink(missing_ok=True)
 
 
-def seal(content: bytes) -> bytes:
-    """The bytes of a manifest with this content, a JSON object."""
-    return b'{"checksum":"%s","content":%s}\n' % (hashlib.sha256(content).hexdigest().encode(), content)
+def seal(lines: list[bytes]) -> bytes:
+    """The bytes of a manifest with these JSON objects."""
+    return b"".join(
+        b'{"checksum":"%s","content":%s}\n' % (hashlib.sha256(line).hexdigest().encode(), line) for line in lines
+    )
 
 
-def unseal(data: bytes) -> bytes | None:
-    """The content of a manifest; None for one that is damaged."""
-    found = _SEALED.fullmatch(data)
+def unseal(line: bytes) -> bytes | None:
+    """The JSON object of a line; None for one that is damaged."""
+    found = _SEALED.fullmatch(line)
     if not found or hashlib.sha256(found[2]).hexdigest().encode() != found[1]:
         return None
     return found[2]
 
 
-def read_sealed(path: Path) -> bytes | None:
-    """The content of a manifest; None when there is none, or a damaged one, or no file. Raises OSError."""
-    try:
-        # What a disk has made of a file may be anything: a pipe, for example, which would never end.
-        status = path.lstat()
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_BYTES:
-            return None
-        return unseal(path.read_bytes())
-    except (FileNotFoundError, NotADirectoryError):
-        return None
+def read_sealed(path: Path) -> Iterator[bytes | None]:
+    """The JSON objects of a manifest, None in the place of each that is damaged. Raises OSError."""
+    if not stat.S_ISREG(path.lstat().st_mode):
+        yield None
+        return
+    with path.open("rb") as file:
+        is_empty = True
+        while line := file.readline(MAX_LINE_BYTES):
+            is_empty = False
+            yield unseal(line)
+        if is_empty:
+            yield None
 
 
 def _files_below(folder: Path) -> Iterator[Path]:
