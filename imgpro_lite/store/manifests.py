@@ -4,6 +4,7 @@ library.jsonl          what the library is called
 teams/0.jsonl          teams with their keys, 64 in each
 images/0/12.jsonl      images, 64 in each, and a thousand such files in each folder
 blocked/9f.jsonl       bytes that the operator refuses, by the beginning of their hash
+.….jsonl.new           beside each while it is written; what a crash leaves of one is written over
 
 Each line is a JSON object with the SHA-256 of what it says, as it is written, so that nobody takes a damaged one for
 true, and damage harms nothing but its line.
@@ -13,7 +14,6 @@ import contextlib
 import hashlib
 import os
 import re
-import secrets
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -30,6 +30,7 @@ FILES_IN_FOLDER = 1000
 _NAME = re.compile(r"library|(teams|images)/(0|[1-9][0-9]{0,18})|blocked/[0-9a-f]{2}")
 _SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})","content":(.*)\}\n')
 _SUFFIX = ".jsonl"
+_NEW = ".new"
 
 
 class Written(NamedTuple):
@@ -44,7 +45,6 @@ class Manifests:
 
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir / MANIFESTS_NAME
-        self._temp_dir = data_dir / "tmp"
 
     def has_library(self) -> bool:
         """Whether there are manifests at all: the library's is always written."""
@@ -75,26 +75,26 @@ class Manifests:
         batch = _Batch()
         for name, lines in contents:
             with batch.attempt(name):
+                path = self.path(name)
                 if lines:
-                    batch.open(name, self._temp_dir / f"manifest-{secrets.token_hex(8)}", seal(lines))
+                    self._make_folder(batch, path.parent)
+                    batch.open(name, path.with_name(f".{path.name}{_NEW}"), seal(lines))
                 else:
-                    self._remove(batch, name)
+                    self._remove(batch, name, path)
         batch.sync_files()
         reached("manifests.written")
         for name, temporary in batch.temporary.items():
             with batch.attempt(name):
-                target = self.path(name)
-                self._make_folder(batch, target.parent)
-                temporary.replace(target)
-                batch.changed.setdefault(target.parent, set()).add(name)
+                temporary.replace(self.path(name))
+                batch.changed.setdefault(temporary.parent, set()).add(name)
         reached("manifests.renamed")
         batch.sync_folders()
         batch.clear()
         return Written(batch.done, batch.error)
 
-    def _remove(self, batch: "_Batch", name: str) -> None:
-        path = self.path(name)
+    def _remove(self, batch: "_Batch", name: str, path: Path) -> None:
         with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            path.with_name(f".{path.name}{_NEW}").unlink(missing_ok=True)
             path.unlink()
             batch.changed.setdefault(path.parent, set()).add(name)
 
@@ -109,6 +109,8 @@ class Manifests:
     def walk(self) -> Iterator[tuple[Path, str | None]]:
         """Every file, with the name of its manifest; without one for what does not belong there. Raises OSError."""
         for path in _files_below(self.root):
+            if path.name.endswith(f"{_SUFFIX}{_NEW}"):
+                continue
             kind = path.relative_to(self.root).parts[0]
             name = path.stem if path.parent == self.root else f"{kind}/{path.stem}"
             is_ours = path.suffix == _SUFFIX and _NAME.fullmatch(name) and self.path(name) == path
@@ -137,6 +139,7 @@ class _Batch:
             self.error = error
 
     def open(self, name: str, path: Path, data: bytes) -> None:
+        path.unlink(missing_ok=True)
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
         self._open[name], self.temporary[name] = descriptor, path
         while data:  # a write may be short: on a disk that is nearly full the first one is
