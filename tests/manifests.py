@@ -56,7 +56,7 @@ def change_lines(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     contents = [json.loads(line)["content"] for line in path.read_text("utf-8").splitlines()]
     for content in contents:
         change(content)
-    path.write_bytes(seal([json.dumps(content).encode("utf-8", "surrogatepass") for content in contents]))
+    path.write_bytes(seal([json.dumps(content).encode() for content in contents]))
 
 
 def read_tree(data_dir: Path) -> dict[str, str]:

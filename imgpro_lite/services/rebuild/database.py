@@ -10,6 +10,7 @@ from imgpro_lite.store.integrity import list_damage, schema_versions
 from imgpro_lite.store.set_aside import set_aside
 from imgpro_lite.store.sqlite_file import connect_file, database_errors, is_damaged
 
+_MAGIC = b"SQLite format 3\0"
 _PARTS = tuple(f"{DATABASE_NAME}{suffix}" for suffix in ("", "-wal", "-shm"))
 
 
@@ -20,6 +21,9 @@ def require_lost(data_dir: Path) -> str:
         return "missing"
     if not path.stat().st_size:
         return "empty"
+    with path.open("rb") as file:
+        if file.read(len(_MAGIC)) != _MAGIC:  # opened as a database, it could lose its log
+            return "damaged"
     try:
         with database_errors(path), closing(connect_file(path)) as conn:
             if not schema_versions(conn)[0]:

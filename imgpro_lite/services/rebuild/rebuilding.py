@@ -26,6 +26,7 @@ L = TypeVar("L", bound=Line)
 # Rows in one transaction: what it changes is kept in memory until then, about 2 KB for each.
 COMMIT_EVERY = 10_000
 _DRAFT_NAME = "rebuilt.db"
+_MISSING = "is missing"
 
 
 class Kind(StrEnum):
@@ -188,7 +189,7 @@ class _Rebuilding:
 
     def _put_image(self, image: ImageLine) -> None:
         reason = self._find_damage(image)
-        if reason and image.deleted_at is not None:
+        if reason == _MISSING and image.deleted_at is not None:
             return  # its time was over, and the file had gone already
         if not insert_image(self._conn, image, self._tell_conflict, self._tell_team):
             return
@@ -212,7 +213,7 @@ class _Rebuilding:
             else:
                 status = path.stat()
         except (FileNotFoundError, NotADirectoryError):
-            return "is missing"
+            return _MISSING
         except OSError as error:
             return f"cannot be read ({error.strerror})"
         if status.st_size != image.filesize_bytes:
