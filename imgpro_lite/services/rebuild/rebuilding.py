@@ -145,7 +145,8 @@ class _Rebuilding:
             self._commit_now_and_then()
         for blocked in self._lines("blocked/", BlockedLine):
             self.rebuilt.blocked_files += insert_blocked(self._conn, blocked)
-        self._progress.begin("Images")
+        manifests = sum(name is not None and name.startswith("images/") for _, name in self._manifests.walk())
+        self._progress.begin("Images", manifests * manifest_rows.GROUP)  # at most
         for image in self._lines("images/", ImageLine):
             self._put_image(image)
             self._commit_now_and_then()
