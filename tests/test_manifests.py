@@ -139,7 +139,13 @@ WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
 }
 
 
-@pytest.mark.parametrize("what", WRONG)
+# The others with `--full`: each is a library of its own.
+QUICK = {"missing", "a pipe", "of no image", "something else"}
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=() if what in QUICK else pytest.mark.slow) for what in WRONG]
+)
 def test_fsck_finds_what_is_wrong(data_dir: Path, what: str) -> None:
     damage, kind = WRONG[what]
     damage(data_dir)

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from checking import check, kinds, overwrite_a_page
-from commands import authorization, make_key, run_keys
+from commands import authorization, make_key, run_keys, run_main
 from conftest import Api
 from library import Headers, blob_path, check_counts, connect, list_ids, owner, picture, run_media, run_teams, sweep_now
 from manifests import (
@@ -196,6 +196,7 @@ def test_it_is_refused_where_it_could_harm(tmp_path: Path) -> None:
 def test_a_server_without_its_database_says_what_to_do(library: Library, tmp_path: Path) -> None:
     """Also where there are no images, but keys: a new database would have their manifest written over."""
     data_dir = copy_without_database(library.data_dir, tmp_path / "data")
+    assert "imgpro-lite rebuild" in run_main("fsck", "--data-dir", str(data_dir))[2]
     for _ in range(2):
         with pytest.raises(Exception, match="imgpro-lite rebuild"), serve(data_dir):
             pass
@@ -236,7 +237,13 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], set[str]]] = {
 }
 
 
-@pytest.mark.parametrize("what", DAMAGES)
+# The others with `--full`: each is a library of its own.
+QUICK = {"an image that cannot be read", "of another library", "no teams"}
+
+
+@pytest.mark.parametrize(
+    "what", [pytest.param(what, marks=() if what in QUICK else pytest.mark.slow) for what in DAMAGES]
+)
 def test_what_a_damaged_manifest_costs(library: Library, tmp_path: Path, what: str) -> None:
     name, damage, told = DAMAGES[what]
     data_dir = copy_without_database(library.data_dir, tmp_path / "data")

@@ -17,7 +17,7 @@ from imgpro_lite.services.rebuild.rows import insert_blocked, insert_image, inse
 from imgpro_lite.store import manifest_rows, media_rows, rebuild_rows
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.data_dir import hold_if_stopped
-from imgpro_lite.store.files import sha256_of_file
+from imgpro_lite.store.files import give_to_owner, sha256_of_file
 from imgpro_lite.store.manifests import MANIFESTS_NAME, Manifests, read_sealed
 from imgpro_lite.store.sqlite_copy import open_new
 
@@ -97,7 +97,9 @@ def rebuild(
                 f"There is nothing in {data_dir / MANIFESTS_NAME} to rebuild a database from. Restore it from a backup."
             )
         draft = data_dir / "tmp" / _DRAFT_NAME
-        draft.parent.mkdir(mode=0o700, exist_ok=True)
+        if not draft.parent.exists():
+            draft.parent.mkdir(mode=0o700)
+            give_to_owner(draft.parent, data_dir)
         draft.unlink(missing_ok=True)
         try:
             with closing(open_new(draft, clock)) as conn:
