@@ -37,6 +37,7 @@ from imgpro_lite.rate_windows import RateWindows
 from imgpro_lite.runtime import Allowances, Mail, Maker, Runtime
 from imgpro_lite.services.delivery import deliver_forever
 from imgpro_lite.services.housekeeping import follow_others_forever, keep_house_forever, save_rate_windows
+from imgpro_lite.services.manifests import write_manifests_forever
 from imgpro_lite.services.orphans import remove_old_orphans_forever, set_orphans_aside
 from imgpro_lite.services.refining import refine_forever
 from imgpro_lite.services.sweeper import sweep_forever
@@ -219,6 +220,8 @@ def _start_background(rt: Runtime) -> None:
     works = [keep_house_forever, follow_others_forever, sweep_forever, deliver_forever, remove_old_orphans_forever]
     if rt.blobs.may_have_orphans:
         works.append(set_orphans_aside)
+    if not rt.is_dev:  # a library for tests need not outlive its database, and is reset all the time
+        works.append(write_manifests_forever)
     rt.background.start(*(partial(work, rt) for work in works))
 
 

@@ -89,6 +89,11 @@ def unindexed(data_dir: Path) -> None:
     without_index(data_dir, "media_expiry", "UPDATE media SET ttl_expires_at = 5 WHERE team_id = 1")
 
 
+MANIFEST_TRIGGERS = (
+    *((table, what) for table in ("media", "teams", "api_keys") for what in ("inserted", "updated", "deleted")),
+    *(("blocked_blobs", "inserted"), ("blocked_blobs", "deleted"), ("library", "updated")),
+)
+
 REPAIRABLE: dict[str, tuple[str, Damage]] = {
     "a missing index": ("schema", sql("DROP INDEX media_sha256")),
     "another index": ("schema", sql("DROP INDEX media_list", "CREATE INDEX media_list ON media (seq)")),
@@ -96,6 +101,9 @@ REPAIRABLE: dict[str, tuple[str, Damage]] = {
     "an older schema": (
         "schema",
         sql(
+            *(f"DROP TRIGGER {table}_{what}_manifest" for table, what in MANIFEST_TRIGGERS),
+            "DROP TABLE manifests_due",
+            "DROP TABLE manifest_backlog",
             "DROP TABLE library",
             "DROP TABLE spent_tokens",
             "ALTER TABLE api_keys DROP COLUMN session_ends_at",

@@ -39,8 +39,9 @@ sqlite3 saved.db < saved.sql"""
 _KINDS: dict[Kind, tuple[str, str]] = {
     Kind.DATABASE: (
         "The database is damaged",
-        "--repair makes indexes anew. For the rest, stop the server and restore the database from a backup. Without "
-        "one, save what can still be read of it; in the data directory, with the sqlite3 command:\n\n"
+        "--repair makes indexes anew. For the rest, stop the server and restore the database from a backup; or run "
+        "`imgpro-lite rebuild`, which makes it anew from manifests/. Where there is neither, save what can still be "
+        "read of it; in the data directory, with the sqlite3 command:\n\n"
         f"{indent(SALVAGE, '    ')}\n\n"
         f"  Then move {DATABASE_NAME}, {DATABASE_NAME}-wal and {DATABASE_NAME}-shm away, rename saved.db to "
         f"{DATABASE_NAME}, and run `imgpro-lite fsck --repair`. Nothing else was looked at.",
@@ -69,6 +70,10 @@ _KINDS: dict[Kind, tuple[str, str]] = {
     Kind.FILE_WITHOUT_IMAGE: (
         "Files without an image",
         f"--repair moves them to {SET_ASIDE_NAME}/, unless there are no images at all: then restore the database.",
+    ),
+    Kind.MANIFEST: (
+        "Manifests that are missing or wrong",
+        f"--repair moves wrong ones to {SET_ASIDE_NAME}/, and has the server write them anew.",
     ),
     Kind.STRAY: ("What does not belong to the stored files", f"--repair moves it to {SET_ASIDE_NAME}/."),
     Kind.LEFTOVER: (

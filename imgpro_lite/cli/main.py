@@ -33,6 +33,7 @@ _MODULES = {
     "doctor": "doctor",
     "fsck": "fsck",
     "licenses": "licenses",
+    "rebuild": "rebuild",
 }
 
 

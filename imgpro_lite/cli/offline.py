@@ -16,6 +16,7 @@ from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.store.data_dir import DATABASE_NAME, FOLLOW_EVERY_SECONDS, is_running
 from imgpro_lite.store.dev_dir import clock_of
+from imgpro_lite.store.manifests import MANIFESTS_NAME
 from imgpro_lite.store.sqlite_file import Tx, open_for_command, write_transaction
 
 # Wide enough for every column when the output goes to a file or a pipe.
@@ -30,6 +31,11 @@ def settings_for_command(config_path: Path | None, data_dir: Path | None) -> Set
 def require_database(settings: Settings) -> None:
     """Raise OperatorError where there is no library, so that a mistyped directory is not a new, empty one."""
     if not (settings.data_dir / DATABASE_NAME).exists():
+        if (settings.data_dir / MANIFESTS_NAME).exists():
+            raise OperatorError(
+                f"The database of {settings.data_dir.absolute()} is missing. Restore {DATABASE_NAME} from a backup, or "
+                "run `imgpro-lite rebuild`, which makes it anew."
+            )
         raise OperatorError(f"There is no library in {settings.data_dir.absolute()}. Say where it is with --data-dir.")
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from imgpro_lite.dev.control import Control
 from imgpro_lite.errors import InternalError, OperatorError, Overloaded, StorageFull, ValidationFailed
 from imgpro_lite.runtime import Runtime
+from imgpro_lite.services.manifests import forget_manifests
 from imgpro_lite.services.snapshots import make_empty_snapshot, restore_snapshot, take_snapshot
 from imgpro_lite.services.sweeper import sweep
 from imgpro_lite.store.data_dir import DATABASE_NAME, operator_errors
@@ -37,6 +38,7 @@ def enter_dev_dir(data_dir: Path, control: Control) -> None:
                 "them, and a clock that is moved ends them. Use another --data-dir for tests. If nothing in it is "
                 f"needed, make the empty file {dev_dir.mark}."
             )
+        forget_manifests(data_dir)
         remove_unfinished(dev_dir.snapshots)
         remove_unfinished(dev_dir.baselines)
         control.clock.offset_seconds = dev_dir.read_offset_seconds()

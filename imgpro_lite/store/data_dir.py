@@ -2,6 +2,7 @@
 
 imgpro.db     the database (with -wal and -shm beside it while a server runs)
 blobs/        the originals, by SHA-256
+manifests/    what `rebuild` makes a lost database from, in small files: manifests.py
 cache/        variants; may be emptied at any time
 intermediates/  reduced pictures, from which variants are made quickly; may be emptied at any time
 outbox/       mail, where no mail server is set

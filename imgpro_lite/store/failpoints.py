@@ -37,6 +37,10 @@ POINTS = (
     "sweep.unlisted",  # the hashes whose files are gone, not committed
     "sweep.files_committed",
     "orphans.set_aside",
+    # Manifests.
+    "manifests.written",  # under other names
+    "manifests.renamed",
+    "manifests.committed",  # that they are not due any more
     # A variant.
     "cache.made",  # its temporary file is whole
     "cache.renamed",

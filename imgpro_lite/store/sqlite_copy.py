@@ -26,8 +26,20 @@ def copy_database(conn: sqlite3.Connection, target: Path) -> None:
 
 def new_database(target: Path, clock: Clock) -> None:
     """Write an empty database of this version to a new file, which needs no log beside it."""
-    with contextlib.closing(_new_file(target)) as conn:
+    open_new(target, clock).close()
+
+
+def open_new(target: Path, clock: Clock) -> sqlite3.Connection:
+    """An empty database of this version in a new file, which needs no log beside it. What is written to it is on the
+    disk only when the caller syncs the file."""
+    conn = _new_file(target)
+    try:
+        conn.execute("PRAGMA foreign_keys = ON")
         migrate(conn, clock)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
 
 
 def replace_database(conn: sqlite3.Connection, source: Path, clock: Clock) -> None:

@@ -222,14 +222,16 @@ def _version_of(conn: sqlite3.Connection) -> int:
 
 
 def _refuse_lost(conn: sqlite3.Connection) -> None:
-    """Raise OperatorError for an empty database where there are images. A new one would know none of them, and what
-    looks for files without an image would set them all aside."""
+    """Raise OperatorError for an empty database where there are images or keys. A new one would know none of them, what
+    looks for files without an image would set them all aside, and the manifests would be written over."""
     path = _path_of(conn)
-    if any(path.parent.glob("blobs/??/??/*")):
+    has_images = any(path.parent.glob("blobs/??/??/*"))
+    if has_images or any(path.parent.glob("manifests/teams/*")):
+        found = f"{path.parent / 'blobs'} has images" if has_images else f"{path.parent / 'manifests'} has keys"
         raise OperatorError(
-            f"The database {path} is missing or empty, but {path.parent / 'blobs'} has images. Remove {path.name}-wal "
-            f"and {path.name}-shm, if they are there, and restore {path.name} from a backup; or move blobs away to "
-            "begin anew. Nothing was changed."
+            f"The database {path} is missing or empty, but {found}. Run `imgpro-lite rebuild`, which makes it anew; or "
+            f"remove {path.name}-wal and {path.name}-shm, if they are there, and restore {path.name} from a backup; or "
+            "move blobs and manifests away to begin anew. Nothing was changed."
         )
 
 

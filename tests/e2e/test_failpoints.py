@@ -112,6 +112,7 @@ CASES: dict[str, tuple[Trigger, Callable[[Path], None]]] = {
     **{point: (nothing, as_it_is) for point in POINTS if point.startswith("sweep.")},
     "blob.purged": (nothing, as_it_is),
     "orphans.set_aside": (nothing, leave_orphan),
+    **{point: (upload, as_it_is) for point in POINTS if point.startswith("manifests.")},
     **{point: (view, as_it_is) for point in POINTS if point.startswith("cache.")},
     **{point: (nothing, forget_database) for point in POINTS if point.startswith("migration.")},
     **{point: (nothing, forget_secret) for point in POINTS if point.startswith("secrets.")},
@@ -132,11 +133,12 @@ def is_quick(point: str) -> "pytest.MarkDecorator | tuple[()]":
 
 
 def is_settled(data_dir: Path) -> bool:
-    """Whether all that is due is swept and sent, and every file has a row."""
+    """Whether all that is due is swept, sent and written, and every file has a row."""
     with connect(data_dir) as conn:
         rows = {sha256.hex() for (sha256,) in conn.execute("SELECT sha256 FROM media")}
         due = conn.execute(
-            "SELECT (SELECT count(*) FROM mail_queue) + (SELECT count(*) FROM purgeable_blobs)"
+            "SELECT (SELECT count(*) FROM mail_queue) + (SELECT count(*) FROM purgeable_blobs) "
+            "+ (SELECT count(*) FROM manifests_due) + (SELECT count(*) FROM manifest_backlog)"
         ).fetchone()
     return due == (0,) and rows == {path.name for path in (data_dir / "blobs").rglob("*") if path.is_file()}
 
@@ -168,6 +170,7 @@ def test_a_server_that_dies_at(point: str, library: Library, tmp_path: Path, sta
     assert list((data_dir / "tmp").iterdir()) == list((data_dir / "cache").rglob("*.tmp")) == []
     assert not (data_dir / "secret.new").exists()
     assert not list((data_dir / "outbox").glob(".*"))
+    assert not list((data_dir / "manifests").rglob("*.new"))
     if not is_fresh:
         check_images(server, library, point)
     assert server.upload(NEW).status_code == 201
@@ -181,7 +184,7 @@ def check_images(server: Running, library: Library, point: str) -> None:
         assert server.get(path.replace(".png", ".webp")).status_code == 200
     listed = server.get("/v1/media", headers=library.headers).json()["items"]
     expected = len(library.kept) + 1
-    if point == "upload.committed":
+    if point == "upload.committed" or point.startswith("manifests."):
         (added,) = (image for image in listed if image["name"].startswith("photo") and image["width"] == 11)
         assert server.get(added["src"]).content == NEW
         expected += 1

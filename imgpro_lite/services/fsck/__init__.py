@@ -1,6 +1,6 @@
 """Whether everything that is stored is as it should be, and what can be put right. Beside a running server or alone.
 
-    database → access → start → rows → counts → files → leftovers → cache
+    database → access → start → rows → counts → files → manifests → leftovers → cache
 
 Access comes first, because what its owner may not read cannot be looked at. Counts come before files, because marking
 an image as deleted changes them. Everything is read in short steps and
@@ -15,10 +15,20 @@ from imgpro_lite.services.fsck.counts import check_counts
 from imgpro_lite.services.fsck.database import check_database, check_rows
 from imgpro_lite.services.fsck.files import check_files
 from imgpro_lite.services.fsck.leftovers import check_leftovers
+from imgpro_lite.services.fsck.manifests import check_manifests
 from imgpro_lite.services.fsck.start import check_start
 
 # In their order, after the database.
-_CHECKS = (check_access, check_start, check_rows, check_counts, check_files, check_leftovers, check_caches)
+_CHECKS = (
+    check_access,
+    check_start,
+    check_rows,
+    check_counts,
+    check_files,
+    check_manifests,
+    check_leftovers,
+    check_caches,
+)
 
 
 def check_everything(checkup: Checkup) -> bool:

@@ -26,6 +26,7 @@ class Kind(StrEnum):
     DAMAGED_FILE = "damaged_file"
     WRONG_LENGTH = "wrong_length"
     FILE_WITHOUT_IMAGE = "file_without_image"
+    MANIFEST = "manifest"
     STRAY = "stray"
     LEFTOVER = "leftover"
     CACHE = "cache"

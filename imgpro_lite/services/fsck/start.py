@@ -10,8 +10,9 @@ from imgpro_lite.services.fsck.looking import is_missing
 from imgpro_lite.store.blobs import RESERVE_NAME
 from imgpro_lite.store.data_dir import CACHE_NAME, DATABASE_NAME, INTERMEDIATES_NAME, SECRET_NAME, read_secrets
 from imgpro_lite.store.files import can_rename, require_writable
+from imgpro_lite.store.manifests import MANIFESTS_NAME
 
-_DIRECTORIES = ("blobs", "tmp", CACHE_NAME, INTERMEDIATES_NAME)
+_DIRECTORIES = ("blobs", "tmp", MANIFESTS_NAME, CACHE_NAME, INTERMEDIATES_NAME)
 _FILES = (DATABASE_NAME, "lock", "running", RESERVE_NAME)
 
 
