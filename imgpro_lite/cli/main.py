@@ -30,6 +30,7 @@ _MODULES = {
     "config": "configuration",
     "doctor": "doctor",
     "fsck": "fsck",
+    "systemd": "systemd",
 }
 
 
