@@ -6,7 +6,7 @@ import re
 import shutil
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,6 +46,7 @@ class Proxy:
     """A proxy that runs."""
 
     name: str
+    pid: int
     http_port: int
     https_port: int
     directory: Path
@@ -94,7 +95,7 @@ def _run(name: str, command: list[str], directory: Path, http_port: int, https_p
     try:
         until(lambda: _listens(https_port) or process.poll() is not None)
         assert process.poll() is None, (directory / "log").read_text("utf-8")
-        yield Proxy(name, http_port, https_port, directory)
+        yield Proxy(name, process.pid, http_port, https_port, directory)
     finally:
         process.terminate()
         process.wait(WAIT_SECONDS)
@@ -124,9 +125,17 @@ http {{
 
 
 @contextlib.contextmanager
-def nginx(directory: Path, server_port: int, more: str = "", cached_for: str = "60s") -> Iterator[Proxy]:
-    """nginx with the README's configuration, in front of a server, with another time for the cache. `more` goes into
-    the server of the two hosts."""
+def nginx(
+    directory: Path,
+    server_port: int,
+    more: str = "",
+    *,
+    cached_for: str = "60s",
+    pages_host: str = PAGES_HOST,
+    prefix: Sequence[str] = (),
+) -> Iterator[Proxy]:
+    """nginx with the README's configuration, in front of a server, with another time for the cache or another host.
+    `more` goes into the server of the two hosts; `prefix` is a command that runs nginx."""
     program = find_program("nginx")
     assert program
     http_port, https_port = free_ports(2)
@@ -139,13 +148,23 @@ def nginx(directory: Path, server_port: int, more: str = "", cached_for: str = "
         (r"/etc/letsencrypt/live/\S+\.pem", str(CERTIFICATE)),
         (r"/var/cache/nginx", str(directory)),
         (r"proxy_cache_valid 200 60s;", f"proxy_cache_valid 200 {cached_for};"),
+        (re.escape(PAGES_HOST), pages_host),
         (r"^( *)server_tokens off;", rf"\1server_tokens off;\n{more}"),
     ):
         recipe, count = re.subn(pattern, replacement, recipe, flags=re.MULTILINE)
         assert count, pattern
     user = "user root;\n" if os.geteuid() == 0 else ""  # it reads the certificate, and writes where only we may
     (directory / "nginx.conf").write_text(_NGINX.format(user=user, directory=directory, recipe=recipe), "utf-8")
-    command = [program, "-e", str(directory / "error.log"), "-c", str(directory / "nginx.conf"), "-p", str(directory)]
+    command = [
+        *prefix,
+        program,
+        "-e",
+        str(directory / "error.log"),
+        "-c",
+        str(directory / "nginx.conf"),
+        "-p",
+        str(directory),
+    ]
     yield from _run("nginx", command, directory, http_port, https_port)
 
 
