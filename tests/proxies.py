@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import socket
+import ssl
 import subprocess
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -84,7 +85,9 @@ class _Named(httpx2.BaseTransport):
         self._transport.close()
 
 
-def _run(name: str, command: list[str], directory: Path, http_port: int, https_port: int) -> Iterator[Proxy]:
+def _run(
+    name: str, command: list[str], directory: Path, http_port: int, https_port: int, hosts: Sequence[str]
+) -> Iterator[Proxy]:
     with (directory / "log").open("wb") as log:
         env = environment() | {
             "HOME": str(directory),
@@ -93,7 +96,7 @@ def _run(name: str, command: list[str], directory: Path, http_port: int, https_p
         }
         process = subprocess.Popen(command, cwd=directory, stdout=log, stderr=log, env=env)
     try:
-        until(lambda: _listens(https_port) or process.poll() is not None)
+        until(lambda: process.poll() is not None or all(_answers(https_port, host) for host in hosts))
         assert process.poll() is None, (directory / "log").read_text("utf-8")
         yield Proxy(name, process.pid, http_port, https_port, directory)
     finally:
@@ -101,9 +104,15 @@ def _run(name: str, command: list[str], directory: Path, http_port: int, https_p
         process.wait(WAIT_SECONDS)
 
 
-def _listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
+def _answers(port: int, host: str) -> bool:
+    """Whether it speaks TLS for a host: Caddy listens before it has made its certificates."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    try:
+        with socket.create_connection(("127.0.0.1", port)) as sock, context.wrap_socket(sock, server_hostname=host):
+            return True
+    except OSError:
+        return False
 
 
 _NGINX = """\
@@ -146,7 +155,7 @@ def nginx(
         (r"listen 443 ", f"listen 127.0.0.1:{https_port} "),
         (r"127\.0\.0\.1:4647", f"127.0.0.1:{server_port}"),
         (r"/etc/letsencrypt/live/\S+\.pem", str(CERTIFICATE)),
-        (r"/var/cache/nginx", str(directory)),
+        (r"/var/lib/nginx", str(directory)),
         (r"proxy_cache_valid 200 60s;", f"proxy_cache_valid 200 {cached_for};"),
         (re.escape(PAGES_HOST), pages_host),
         (r"^( *)server_tokens off;", rf"\1server_tokens off;\n{more}"),
@@ -165,7 +174,7 @@ def nginx(
         "-p",
         str(directory),
     ]
-    yield from _run("nginx", command, directory, http_port, https_port)
+    yield from _run("nginx", command, directory, http_port, https_port, [pages_host, SRC_HOST])
 
 
 _CADDY = """\
@@ -193,4 +202,4 @@ def caddy(directory: Path, server_port: int) -> Iterator[Proxy]:
     text = _CADDY.format(http_port=http_port, https_port=https_port, recipe=recipe)
     (directory / "Caddyfile").write_text(text, "utf-8")
     command = [program, "run", "--config", str(directory / "Caddyfile"), "--adapter", "caddyfile"]
-    yield from _run("caddy", command, directory, http_port, https_port)
+    yield from _run("caddy", command, directory, http_port, https_port, [PAGES_HOST, SRC_HOST])
