@@ -55,9 +55,11 @@ _HEIC_BRANDS = frozenset({b"heic", b"heix", b"hevc", b"hevx", b"heim", b"heis", 
 _GENERIC_HEIF_BRANDS = frozenset({b"mif1", b"msf1", b"mif2", b"miaf"})
 
 # An XML document whose first element is svg, after any declaration, processing instructions, comments and doctype.
-# The quantifiers are possessive, so that a hostile prologue cannot make the match slow.
+# Nothing is tried twice, so that a hostile prologue cannot make the match slow. Groups are atomic and not possessive:
+# Python 3.11.2, which Debian 12 has, does not match those behind other characters.
 _SVG_START = re.compile(
-    rb"(?:\xef\xbb\xbf)?+(?:\s++|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?:\[.*?\]\s*+)?+>)*+<(?:[A-Za-z_][\w.-]*+:)?+svg[\s>/]",
+    rb"(?>(?:\xef\xbb\xbf)?)(?>(?:\s++|<\?.*?\?>|<!--.*?-->|<!DOCTYPE[^>\[]*+(?>(?:\[.*?\]\s*+)?)>)*)"
+    rb"<(?>(?:[A-Za-z_][\w.-]*+:)?)svg[\s>/]",
     re.DOTALL | re.IGNORECASE,
 )
 

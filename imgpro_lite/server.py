@@ -17,6 +17,7 @@ from imgpro_lite.connections.census import open_census
 from imgpro_lite.connections.protocol import Connection, Door
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.errors import OperatorError
+from imgpro_lite.notify import READY, STOPPING, feed_watchdog_forever, notify
 from imgpro_lite.settings import Settings
 
 log = logging.getLogger("imgpro_lite.server")
@@ -93,11 +94,12 @@ async def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         log.info("started, listening on %s", addresses)
-        watching = asyncio.create_task(server.end_overdue_forever())
+        watching = [asyncio.create_task(server.end_overdue_forever()), asyncio.create_task(feed_watchdog_forever())]
         try:
             await server.serve(sockets)
         finally:
-            watching.cancel()
+            for task in watching:
+                task.cancel()
     log.info("stopped")
 
 
@@ -111,6 +113,11 @@ class _Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         self._on_ready()
+        notify(READY)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        notify(STOPPING)
+        await super().shutdown(sockets)
 
     async def end_overdue_forever(self) -> None:
         """Also while the server stops, so that it does not wait for clients that have had their time."""

@@ -42,7 +42,7 @@ LAYERS: dict[str, set[str]] = {
     "services": {"services"},
     "web": {"web"},
     "dev": {"dev"},
-    "app": {"app", "connections", "server"},
+    "app": {"app", "connections", "notify", "server"},
     "top": {"__main__", "cli", "config", "config_problems", "frozen", "settings_docs"},
 }
 RANKS = {component: rank for rank, components in enumerate(LAYERS.values()) for component in components}

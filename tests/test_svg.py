@@ -1,11 +1,13 @@
 """SVG: what is refused, what is kept, and what is drawn."""
 
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from images import REAL_IMAGES, BlockingPool, make_image, make_svg, open_image
 
+import imgpro_lite
 from imgpro_lite.errors import UnsupportedFormat
 from imgpro_lite.formats import Format
 from imgpro_lite.imaging.jobs import Probed
@@ -178,3 +180,11 @@ def test_a_worker_draws_one_svg_only(pool: BlockingPool) -> None:
     pool.probe(make_svg(9, 9))
     pool.probe(make_image("png", 9, 9))
     assert pool.pool.pids != before
+
+
+def test_no_pattern_has_a_possessive_group() -> None:
+    """Python 3.11.2, which Debian 12 has, does not match `a(?:b)?+c`: it refused every SVG. Atomic groups do it."""
+    package = Path(imgpro_lite.__file__).parent
+    possessive = re.compile(r"(?<!\()\)(?:[?*+]|\{[0-9,]+\})\+")
+    found = {path.name for path in package.rglob("*.py") if possessive.search(path.read_text("utf-8"))}
+    assert found == set()

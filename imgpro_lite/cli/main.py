@@ -34,6 +34,7 @@ _MODULES = {
     "fsck": "fsck",
     "licenses": "licenses",
     "rebuild": "rebuild",
+    "systemd": "systemd",
 }
 
 

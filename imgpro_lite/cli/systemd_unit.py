@@ -1,0 +1,140 @@
+"""The text of the unit."""
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from string import Template
+
+# Stopping also ends workers, and takes 1 to 2 s beyond what requests in flight get.
+STOP_SPARE_SECONDS = 15
+
+_STATE_ROOT = Path("/var/lib")
+_HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+
+_UNIT = Template("""\
+# Made by `imgpro-lite systemd`. Changes of your own: systemctl edit imgpro-lite
+[Unit]
+Description=imgpro-lite image server
+Wants=network-online.target
+After=network-online.target
+RequiresMountsFor=$mount
+
+[Service]
+Type=notify
+NotifyAccess=$notify_access
+ExecStart=$command
+# Secrets, such as IMGPRO_MAIL_PASSWORD=…, in a file that only root can read. It need not exist.
+EnvironmentFile=-/etc/imgpro-lite/environment
+User=$user
+Group=$user
+UMask=0077
+$data_dir
+
+# A wrong configuration (status 2) does not become right by itself; everything else is tried again.
+Restart=on-failure
+RestartPreventExitStatus=2
+RestartSec=3
+# The event loop says twice in this time that it goes round.
+WatchdogSec=60
+# A large database that an upgrade migrates may take minutes until the server is ready.
+TimeoutStartSec=15min
+# Requests in flight get $shutdown_seconds s ([server] shutdown_seconds); workers end with the server, not before it.
+TimeoutStopSec=$stop_seconds
+KillMode=mixed
+
+# The kernel takes a worker when memory runs out, and the server makes another: that must not stop the service.
+# Workers share out half of MemoryMax.
+MemoryHigh=75%
+MemoryMax=85%
+OOMPolicy=continue
+TasksMax=512
+# Two files for each connection: enough for the 100,000 that [server] max_connections may be.
+LimitNOFILE=262144
+LimitCORE=0
+
+# What the server cannot do. It needs the network, its data directory, and processes of its own for decoding,
+# which shut themselves in further (landlock, seccomp, prctl, setrlimit).
+NoNewPrivileges=yes
+CapabilityBoundingSet=
+AmbientCapabilities=
+ProtectSystem=strict
+ProtectHome=$protect_home
+PrivateTmp=yes
+PrivateMounts=yes
+PrivateDevices=yes
+PrivateUsers=yes
+PrivateIPC=yes
+ProtectProc=invisible
+ProcSubset=pid
+ProtectClock=yes
+ProtectHostname=yes
+ProtectControlGroups=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+LockPersonality=yes
+MemoryDenyWriteExecute=yes
+RemoveIPC=yes
+KeyringMode=private
+SystemCallArchitectures=native
+SystemCallFilter=@system-service
+SystemCallFilter=~@privileged @keyring @memlock @aio
+SystemCallFilter=landlock_create_ruleset landlock_add_rule landlock_restrict_self
+SystemCallErrorNumber=EPERM
+
+[Install]
+WantedBy=multi-user.target
+""")
+
+
+@dataclass(frozen=True)
+class Installation:
+    """Where the parts are, on this machine."""
+
+    program: tuple[str, ...]
+    data_dir: Path
+    config_path: Path | None
+    user: str
+    places: tuple[Path, ...]  # what must be readable
+    is_single_file: bool
+
+    @property
+    def state_name(self) -> str:
+        """The data directory below /var/lib, which systemd then makes and gives to the user; or nothing."""
+        return str(self.data_dir.relative_to(_STATE_ROOT)) if _STATE_ROOT in self.data_dir.parents else ""
+
+    @property
+    def is_below_home(self) -> bool:
+        return any(home in place.parents for place in self.places for home in _HOMES)
+
+
+def unit_text(installation: Installation, shutdown_seconds: int) -> str:
+    """The unit, for requests that get so long to finish."""
+    data_dir = installation.data_dir
+    command = [*installation.program, "serve", "--data-dir", str(data_dir)]
+    if installation.config_path:
+        command += ["--config", str(installation.config_path.absolute())]
+    state = _quoted(installation.state_name) if installation.state_name else ""
+    return _UNIT.substitute(
+        command=" ".join(_quoted(word).replace("$", "$$") for word in command),
+        mount=_quoted(str(data_dir)),
+        user=installation.user,
+        data_dir=f"StateDirectory={state}\nStateDirectoryMode=0700"
+        if state
+        else f"ReadWritePaths={_quoted(str(data_dir))}",
+        # The loader of a single-file program starts the program itself, which is then another process.
+        notify_access="all" if installation.is_single_file else "main",
+        shutdown_seconds=shutdown_seconds,
+        stop_seconds=shutdown_seconds + STOP_SPARE_SECONDS,
+        protect_home="read-only" if installation.is_below_home else "yes",
+    )
+
+
+def _quoted(word: str) -> str:
+    """A word as systemd.syntax(7) has it: % begins a specifier, and what is not plain stands in quotes."""
+    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return escaped if re.fullmatch(r"[\w./@:+,=%-]+", escaped, re.ASCII) else f'"{escaped}"'
