@@ -28,6 +28,8 @@ _MODULES = {
     "secrets": "signing",
     "upload": "upload",
     "config": "configuration",
+    "backup": "backup",
+    "restore": "restore",
     "doctor": "doctor",
     "fsck": "fsck",
 }
