@@ -120,10 +120,10 @@ def _open(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 def _lines(made: Made, directory: BackupDir, seconds: float) -> list[str]:
     lines = [
-        f"Backup {made.name} of {made.images:,} images is complete: copied {made.copied_files:,} files "
+        f"Backup {made.name} of {_count(made.images, 'image')} is complete: copied {_count(made.copied_files, 'file')} "
         f"({size_text(made.copied_bytes)}) and the database ({size_text(made.database_bytes)}); "
         f"{made.there_files:,} files ({size_text(made.there_bytes)}) were there. It took {seconds:.1f} s.",
-        f"{directory.root} has {made.kept_backups:,} backups"
+        f"{directory.root} has {_count(made.kept_backups, 'backup')}"
         + (
             f"; {made.removed_backups:,} older ones and {made.removed_files:,} files went."
             if made.removed_backups
@@ -138,6 +138,10 @@ def _lines(made: Made, directory: BackupDir, seconds: float) -> list[str]:
             "`imgpro-lite fsck` says what to do.",
         ]
     return [*lines, f"Now and then: imgpro-lite backup verify {directory.root}"]
+
+
+def _count(number: int, thing: str) -> str:
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
 
 
 @backup.command("verify")
@@ -155,18 +159,14 @@ def verify_(dest: Path, at: str | None, quick: bool, as_json: bool) -> None:
             newest = directory.find(at)
             backups = [newest] if at else directory.list_backups()
             verified = verify(Verification(directory, quick, report.add, progress), backups)
-    verdict = (
-        "Everything is as it was copied."
-        if not report.found
-        else (
-            f"Problems found: {report.found.total():,}. Make a backup again: it copies from the library what is damaged "
-            "or missing here. A backup whose database is damaged cannot be mended; remove its folder."
+    verdict = "Everything is as it was copied."
+    if report.found:
+        verdict = (
+            f"Problems found: {report.found.total():,}. Make a backup again: it copies from the library what is "
+            "damaged or missing here. A backup whose database is damaged cannot be mended; remove its folder."
         )
-    )
-    looked = (
-        f"Looked at {verified.files:,} files of {verified.backups:,} backups; read {size_text(verified.read_bytes)}."
-    )
-    report.end(asdict(verified), looked, verdict)
+    looked = f"Looked at {_count(verified.files, 'file')} of {_count(verified.backups, 'backup')}"
+    report.end(asdict(verified), f"{looked}; read {size_text(verified.read_bytes)}.", verdict)
     sys.exit(EXIT_PROBLEMS if report.found else 0)
 
 

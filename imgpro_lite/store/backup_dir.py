@@ -125,7 +125,7 @@ class BackupDir:
         return sorted(path for path in self._backups.iterdir() if path.is_dir())
 
     def find(self, at: str | None) -> Backup:
-        """The newest backup, or the newest whose name begins like this; the colons of a time are left out.
+        """The newest backup, or the one of this name, or the newest whose name begins like this. Colons may be given.
 
         Raises OperatorError.
         """
@@ -133,7 +133,8 @@ class BackupDir:
         if not backups:
             raise OperatorError(f"There is no complete backup in {self.root}.")
         wanted = (at or "").strip().upper().replace(":", "").replace(" ", "T")
-        found = [backup for backup in backups if backup.name.startswith(wanted)]
+        found = [backup for backup in backups if backup.name == wanted]
+        found = found or [backup for backup in backups if backup.name.startswith(wanted)]
         if not found:
             names = ", ".join(backup.name for backup in backups)
             raise OperatorError(f"There is no backup of {at} in {self.root}. There are: {names}.")
