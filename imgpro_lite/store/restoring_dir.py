@@ -31,6 +31,7 @@ class RestoringDir:
     def __init__(self, data_dir: Path) -> None:
         self.data_dir = data_dir
         self.root = data_dir / RESTORING_NAME
+        self.tmp = self.root / "tmp"
         self._moves = self.root / _MOVES_NAME
 
     @property
@@ -51,7 +52,8 @@ class RestoringDir:
 
     def prepare(self) -> None:
         """Make it; what an interrupted restore has left in it is used. Raises OSError."""
-        for folder in (self.root, self.root / "blobs"):
+        shutil.rmtree(self.tmp, ignore_errors=True)
+        for folder in (self.root, self.root / "blobs", self.tmp):
             if not folder.is_dir():
                 folder.mkdir(mode=0o700)
                 give_to_owner(folder, self.data_dir)
@@ -63,6 +65,7 @@ class RestoringDir:
     def begin_moves(self, replaced: list[str], aside: str) -> None:
         """Say what is to be done: from here on it happens, also after a crash. `aside` is a folder of `set-aside/` for
         what is replaced. Raises OSError."""
+        shutil.rmtree(self.tmp)
         draft = self.root / f"{_MOVES_NAME}.new"
         with draft.open("w", encoding="utf-8") as file:
             json.dump({"replaced": replaced, "aside": aside}, file)

@@ -33,7 +33,7 @@ def pull():
     left[0] -= 1
     if left[0] == 0:
         subprocess.run(["umount", "-l", "disk"], check=True)
-failpoints._armed = {"copy.renamed": pull}
+failpoints._armed = {POINT: pull}
 """
 MOUNT = 'mount -t tmpfs -o size="$1",mode=700 tmpfs disk'
 
@@ -87,22 +87,24 @@ def test_a_disk_that_fills_up_leaves_what_was_there(folder: Path) -> None:
     assert 1 <= int(copied) < IMAGES
 
 
-def test_a_disk_that_is_pulled_out(folder: Path) -> None:
-    line = otherwise(PULL, "backup", "disk/dest", "--data-dir", "data")
+@pytest.mark.parametrize("point", ["copy.written", "copy.renamed"])
+def test_a_disk_that_is_pulled_out(folder: Path, point: str) -> None:
+    line = otherwise(f"POINT = {point!r}{PULL}", "backup", "disk/dest", "--data-dir", "data")
     code, out, err = on_disk(folder, "50m", line, "find disk")
     assert (code, out) == (1, "disk\n")  # nothing was written to the disk below it
     assert "has gone" in err
     assert "mounted" in err
 
 
-def test_a_backup_disk_that_is_pulled_out_while_it_is_restored(folder: Path) -> None:
+@pytest.mark.parametrize("point", ["copy.written", "copy.renamed"])
+def test_a_backup_disk_that_is_pulled_out_while_it_is_restored(folder: Path, point: str) -> None:
     assert run(folder, "backup", "dest", "--data-dir", "data").returncode == 0
     line = [
         "sh",
         "-c",
         'cp -a dest disk/dest && exec "$@"',
         "sh",
-        *otherwise(PULL, "restore", "disk/dest", "--data-dir", "new"),
+        *otherwise(f"POINT = {point!r}{PULL}", "restore", "disk/dest", "--data-dir", "new"),
     ]
     code, out, err = on_disk(folder, "50m", line)
     assert (code, out) == (1, "")

@@ -8,7 +8,7 @@ from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.fsck.checkup import BrokenImage, Kind, Problem, Progress
 from imgpro_lite.store import blob_rows, media_rows
 from imgpro_lite.store.backup_dir import BackupDir
-from imgpro_lite.store.blob_copies import Damaged, Missing, copy_blob
+from imgpro_lite.store.blob_copies import BlobCopier, Damaged, Missing
 from imgpro_lite.store.blobs import BlobStore
 
 # Told with each broken file; a file may have a million.
@@ -92,17 +92,17 @@ class Copying:
 
         Raises OperatorError, and OSError of the target.
         """
-        for sha256, is_live in plan.wanted:
-            copied_bytes = self._copy(sha256, is_live, now)
-            self.made.copied_files += copied_bytes is not None
-            self.made.copied_bytes += copied_bytes or 0
-            progress.advance(1, copied_bytes or 0)
+        with BlobCopier(self.directory.tmp, self.directory.root) as copier:
+            for sha256, is_live in plan.wanted:
+                copied_bytes = self._copy(copier, sha256, is_live, now)
+                self.made.copied_files += copied_bytes is not None
+                self.made.copied_bytes += copied_bytes or 0
+                progress.advance(1, copied_bytes or 0)
 
-    def _copy(self, sha256: bytes, is_live: bool, now: int) -> int | None:
-        source, target = self.source.path(sha256), self.target.path(sha256)
+    def _copy(self, copier: BlobCopier, sha256: bytes, is_live: bool, now: int) -> int | None:
         for _ in range(LOOKS):
             try:
-                return copy_blob(source, target, sha256, self.directory.tmp / "file", self.directory.root)
+                return copier.copy(self.source.path(sha256), self.target.path(sha256), sha256)
             except Missing:
                 if not media_rows.is_used(self.conn, sha256):
                     media_rows.mark_deleted(self.copy, media_rows.list_live_seqs_of_blob(self.copy, sha256), now)

@@ -16,7 +16,7 @@ from imgpro_lite.services.backup.verifying import find_problem, is_sound
 from imgpro_lite.services.fsck.checkup import Kind, Problem, Progress
 from imgpro_lite.store import blob_rows
 from imgpro_lite.store.backup_dir import Backup, BackupDir
-from imgpro_lite.store.blob_copies import Damaged, Missing, copy_blob
+from imgpro_lite.store.blob_copies import BlobCopier, Damaged, Missing
 from imgpro_lite.store.blob_rows import BlobRow
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.data_dir import DATABASE_NAME, SECRET_NAME
@@ -129,15 +129,17 @@ def _copy(restoring: Restoring) -> None:
         wanted_bytes = sum(row.largest_bytes for row in wanted)
         require_room(root, len(wanted), wanted_bytes + backup.about.database_bytes, NOTHING_CHANGED)
         restoring.progress.begin("Images", len(wanted), wanted_bytes)
-        for row in wanted:
-            _copy_file(restoring, conn, row)
-            restoring.progress.advance(1, row.largest_bytes)
+        with BlobCopier(restoring.target_dir.tmp, restoring.data_dir) as copier:
+            for row in wanted:
+                _copy_file(restoring, conn, copier, row)
+                restoring.progress.advance(1, row.largest_bytes)
     if restored.broken_files and not restoring.skip_damaged:
         raise _damaged(restoring)
     restored.images = backup.about.images
-    for source, name in ((backup.database, DATABASE_NAME), (backup.secret, SECRET_NAME)):
-        if source.exists():
-            _copy_small(source, root / name, restoring.data_dir)
+    restoring.directory.require_there()
+    _copy_small(backup.database, root / DATABASE_NAME, restoring.data_dir)
+    if backup.about.secret_sha256 is not None:
+        _copy_small(backup.secret, root / SECRET_NAME, restoring.data_dir)
     sync_file_system(root)
 
 
@@ -157,11 +159,11 @@ def _list_wanted(restoring: Restoring, conn: sqlite3.Connection) -> list[BlobRow
     return wanted
 
 
-def _copy_file(restoring: Restoring, conn: sqlite3.Connection, row: BlobRow) -> None:
+def _copy_file(restoring: Restoring, conn: sqlite3.Connection, copier: BlobCopier, row: BlobRow) -> None:
     """One file. What a deleted image had may be missing; it was before."""
     source, target = restoring.source.path(row.sha256), restoring.target.path(row.sha256)
     try:
-        size_bytes = copy_blob(source, target, row.sha256, restoring.target_dir.root / "file", restoring.data_dir)
+        size_bytes = copier.copy(source, target, row.sha256)
     except (Missing, Damaged) as error:
         restoring.directory.require_there()
         if row.is_live:
