@@ -1,8 +1,10 @@
 """`imgpro-lite backup`: beside a running server, incremental, refused where it would do harm, and verified."""
 
 import contextlib
+import errno
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -31,7 +33,7 @@ from shared import serve
 
 from imgpro_lite.cli import backup as backup_command
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.store import failpoints, sqlite_snapshot
+from imgpro_lite.store import backup_dir, failpoints, sqlite_snapshot
 from imgpro_lite.store.data_dir import hold_data_dir, make_data_dir
 
 NEW, SHARED, PURGED = picture(31), picture(32), picture(33)
@@ -262,6 +264,7 @@ def test_a_backup_to_where_something_else_is_is_refused(data_dir: Path, dest: Pa
     assert "is not empty" in fail_backup(data_dir, tmp_path / "full")
     assert "is not a directory" in fail_backup(data_dir, tmp_path / "full" / "letter.txt")
     assert "Is its disk mounted" in fail_backup(data_dir, tmp_path / "nowhere" / "x")
+    assert "is inside of" in fail_backup(data_dir, dest / "x")
     with connect(data_dir) as conn:
         conn.execute("UPDATE library SET id = ?", ("0" * 32,))
     assert "another library" in fail_backup(data_dir, dest)
@@ -294,6 +297,28 @@ def test_two_backups_at_the_same_time_are_refused(
     assert "Another backup, verification or restore is running" in seen[0]
 
 
+def test_a_file_system_without_locks_links_and_syncs_of_directories(
+    data_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As FAT and those of networks may be. Nothing of them is needed."""
+
+    def fail(number: int) -> Callable[..., None]:
+        def failing(*_: object, **__: object) -> None:
+            raise OSError(number, os.strerror(number))
+
+        return failing
+
+    monkeypatch.setattr(backup_dir, "lock_file", fail(errno.ENOLCK))
+    monkeypatch.setattr(backup_dir, "sync_directory", fail(errno.EINVAL))
+    monkeypatch.setattr(os, "link", fail(errno.EPERM))
+    monkeypatch.setattr(os, "chown", fail(errno.EPERM))
+    back_up(data_dir, tmp_path / "new")
+    back_up(data_dir, tmp_path / "new", "--keep", "1")
+    assert verify(tmp_path / "new") == (0, [])
+    restore(tmp_path / "new", tmp_path / "again")
+    assert check(tmp_path / "again") == []
+
+
 def test_a_damaged_database_takes_no_place_of_earlier_backups(data_dir: Path, dest: Path) -> None:
     with connect(data_dir) as conn:
         (pages,) = conn.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'media'").fetchone()
@@ -323,6 +348,25 @@ def test_a_backup_that_is_cut_short_leaves_the_earlier_ones(
     again = back_up(data_dir, dest)
     assert again["copied_files"] == (1 if point in ("backup.database", "copy.written") else 0)
     assert verify(dest) == (0, [])
+
+
+@pytest.mark.parametrize(
+    ("number", "says"), [(errno.EIO, "Is its disk still there?"), (errno.ENOSPC, "is full"), (errno.EROFS, "failed")]
+)
+def test_a_backup_disk_that_fails_is_told_in_words(
+    data_dir: Path, dest: Path, at_point: Callable[[str, Callable[[], None]], None], number: int, says: str
+) -> None:
+    def fail() -> None:
+        raise OSError(number, os.strerror(number))
+
+    in_backup(dest, sha256_of(picture(0))).unlink()
+    at_point("copy.written", fail)
+    code, _, err = run_backup(data_dir, dest)
+    assert code == 1
+    assert str(dest) in err
+    assert says in err
+    assert "The earlier backups are as they were" in err
+    assert list((dest / "tmp").iterdir()) == []
 
 
 # ── verify ──

@@ -7,9 +7,10 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from backups import rows_of
+from backups import fail_backup, rows_of
 from conftest import FakeClock
 
+from imgpro_lite.cli.backup import LEAST_SCHEMA
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.store import before_upgrade, sqlite_file
 from imgpro_lite.store.sqlite_file import connect_file, migrate
@@ -25,6 +26,7 @@ def know_only(patch: pytest.MonkeyPatch, scripts: list[str]) -> None:
 
 
 def bring_up_to_date(path: Path, clock: FakeClock | None = None) -> None:
+    path.parent.mkdir(exist_ok=True)
     with closing(connect_file(path)) as conn:
         migrate(conn, clock or FakeClock())
 
@@ -95,6 +97,14 @@ def test_without_a_copy_nothing_is_changed(
     monkeypatch.undo()
     bring_up_to_date(older)
     assert len(copies(older.parent)) == 1
+
+
+def test_a_library_without_a_name_of_its_own_is_not_backed_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        know_only(patch, SCRIPTS[: LEAST_SCHEMA - 1])
+        bring_up_to_date(tmp_path / "data" / "imgpro.db")
+    monkeypatch.setattr("imgpro_lite.cli.backup.yield_to_others", lambda: None)
+    assert "is of an older version" in fail_backup(tmp_path / "data", tmp_path / "dest")
 
 
 def test_of_several_only_one_makes_a_copy(older: Path) -> None:

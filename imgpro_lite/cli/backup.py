@@ -120,7 +120,7 @@ def _open(data_dir: Path) -> Iterator[sqlite3.Connection]:
 
 def _lines(made: Made, directory: BackupDir, seconds: float) -> list[str]:
     lines = [
-        f"Backup {made.name} of {_count(made.images, 'image')} is complete: copied {_count(made.copied_files, 'file')} "
+        f"Backup {made.name} of {_count(made.images, 'image')} is made: copied {_count(made.copied_files, 'file')} "
         f"({size_text(made.copied_bytes)}) and the database ({size_text(made.database_bytes)}); "
         f"{made.there_files:,} files ({size_text(made.there_bytes)}) were there. It took {seconds:.1f} s.",
         f"{directory.root} has {_count(made.kept_backups, 'backup')}"

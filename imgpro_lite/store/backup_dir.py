@@ -222,6 +222,9 @@ def make_backup_dir(root: Path, library_id: str, made_by: str) -> BackupDir:
                 f"{root} has the backups of another library. Nothing was changed; choose another directory for these."
             )
         return BackupDir(root, library_id)
+    for parent in root.parents:
+        if (parent / MARK_NAME).is_file() and (parent / "backups").is_dir():
+            raise OperatorError(f"{root} is inside of {parent}, which has backups already. Choose one of the two.")
     if root.exists() and (names := _list_foreign(root)):
         raise OperatorError(
             f"{root} is not empty, and has no backups of imgpro-lite: {', '.join(names[:3])}. Nothing was changed; "

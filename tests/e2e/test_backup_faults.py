@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
@@ -17,6 +16,7 @@ from checking import NOBODY, check
 from library import check_files, owner, picture
 from running import WAIT_SECONDS, command, environment, run, servers
 
+from imgpro_lite.clock import Clock
 from imgpro_lite.store import sqlite_file
 from imgpro_lite.store.failpoints import POINTS, VARIABLE
 
@@ -97,25 +97,22 @@ def test_a_restore_that_dies(folder: Path, point: str, is_empty: bool) -> None:
 
 
 @pytest.mark.parametrize("point", [point for point in POINTS if point.startswith("upgrade.")])
-def test_an_upgrade_that_dies_before_it_begins(folder: Path, point: str) -> None:
-    """The schema before, without what the last migration has made."""
-    scripts = sqlite_file._migration_scripts()
-    version = len(scripts) - 1
-    with closing(sqlite3.connect(folder / "data" / "imgpro.db")) as conn:
-        names = [row[0] for row in conn.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
-        made = [name for name in names if f"CREATE TABLE {name} " in scripts[-1]]
-        assert made
-        for name in made:
-            conn.execute(f"DROP TABLE {name}")
-        conn.execute(f"PRAGMA user_version = {version}")
-    die(folder, point, "media", "list", "--data-dir", "data")
-    with closing(sqlite3.connect(folder / "data" / "imgpro.db")) as conn:
-        assert conn.execute("PRAGMA user_version").fetchone() == (version,)
-    succeed(folder, "media", "list", "--data-dir", "data")
-    copies = sorted(path.name for path in (folder / "data" / "before-upgrade").iterdir())
+def test_an_upgrade_that_dies_before_it_begins(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str) -> None:
+    database, scripts = tmp_path / "data" / "imgpro.db", sqlite_file._migration_scripts()
+    database.parent.mkdir(mode=0o700)
+    with monkeypatch.context() as patch, closing(sqlite_file.connect_file(database)) as conn:
+        patch.setattr(sqlite_file, "_migration_scripts", lambda: scripts[:-1])
+        sqlite_file.migrate(conn, Clock())
+        conn.execute(
+            "INSERT INTO teams (kind, hash, email, plan, created_at) VALUES ('verified', 'abcde', 'a@b.c', 'free', 0)"
+        )
+    die(tmp_path, point, "teams", "list", "--data-dir", "data")
+    assert rows_of(database, "PRAGMA user_version") == [(len(scripts) - 1,)]
+    assert "a@b.c" in succeed(tmp_path, "teams", "list", "--data-dir", "data")
+    copies = sorted(path.name for path in (tmp_path / "data" / "before-upgrade").iterdir())
     assert copies
-    assert all(name.startswith(f"imgpro-{version}-") for name in copies)
-    assert check(folder / "data") == []
+    assert all(name.startswith(f"imgpro-{len(scripts) - 1}-") for name in copies)
+    assert check(tmp_path / "data") == []
 
 
 # ── users ──
