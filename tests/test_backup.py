@@ -33,7 +33,7 @@ from shared import serve
 
 from imgpro_lite.cli import backup as backup_command
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.store import backup_dir, failpoints, sqlite_snapshot
+from imgpro_lite.store import backup_dir, backup_place, failpoints, sqlite_snapshot
 from imgpro_lite.store.data_dir import hold_data_dir, make_data_dir
 
 NEW, SHARED, PURGED = picture(31), picture(32), picture(33)
@@ -308,7 +308,7 @@ def test_a_file_system_without_locks_links_and_syncs_of_directories(
 
         return failing
 
-    monkeypatch.setattr(backup_dir, "lock_file", fail(errno.ENOLCK))
+    monkeypatch.setattr(backup_place, "lock_file", fail(errno.ENOLCK))
     monkeypatch.setattr(backup_dir, "sync_directory", fail(errno.EINVAL))
     monkeypatch.setattr(os, "link", fail(errno.EPERM))
     monkeypatch.setattr(os, "chown", fail(errno.EPERM))

@@ -24,8 +24,8 @@ from imgpro_lite.services.backup.copying import Made
 from imgpro_lite.services.backup.disks import disk_errors
 from imgpro_lite.services.backup.making import EARLIER_STAY, Making, make_backup
 from imgpro_lite.services.backup.verifying import Verification, verify
-from imgpro_lite.store.backup_dir import (
-    BackupDir,
+from imgpro_lite.store.backup_dir import BackupDir
+from imgpro_lite.store.backup_place import (
     hold_backup_dir,
     make_backup_dir,
     open_backup_dir,

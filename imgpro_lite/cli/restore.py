@@ -16,7 +16,8 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.backup.restoring import Restored, Restoring, check_backup, restore_backup
-from imgpro_lite.store.backup_dir import Backup, hold_backup_dir, open_backup_dir, refuse_overlap
+from imgpro_lite.store.backup_dir import Backup
+from imgpro_lite.store.backup_place import hold_backup_dir, open_backup_dir, refuse_overlap
 from imgpro_lite.store.data_dir import hold_data_dir
 from imgpro_lite.store.restoring_dir import RestoringDir
 
