@@ -33,7 +33,7 @@ from shared import serve
 
 from imgpro_lite.cli import backup as backup_command
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.store import backup_dir, backup_place, failpoints, sqlite_snapshot
+from imgpro_lite.store import backup_dir, backup_place, blob_copies, failpoints, sqlite_snapshot
 from imgpro_lite.store.data_dir import hold_data_dir, make_data_dir
 
 NEW, SHARED, PURGED = picture(31), picture(32), picture(33)
@@ -367,6 +367,25 @@ def test_a_backup_disk_that_fails_is_told_in_words(
     assert says in err
     assert "The earlier backups are as they were" in err
     assert list((dest / "tmp").iterdir()) == []
+
+
+def test_a_failed_sync_is_never_tried_again_with_the_same_file(
+    data_dir: Path, dest: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After one that failed, the next may well succeed without anything being on the disk."""
+    wanted, synced = in_backup(dest, sha256_of(picture(0))), list[int]()
+    wanted.unlink()
+
+    def fails_once(descriptor: int) -> None:
+        synced.append(descriptor)
+        if len(synced) == 1:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(blob_copies, "sync_file", fails_once)
+    assert run_backup(data_dir, dest)[0] == 1
+    assert len(synced) == 1
+    assert not wanted.exists()
+    assert back_up(data_dir, dest)["copied_files"] == 1
 
 
 # ── verify ──

@@ -2,21 +2,23 @@
 
 import contextlib
 import hashlib
-import os
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO, NamedTuple, Self
 
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import drop_pages, give_to_owner, sync_file, sync_file_system
+from imgpro_lite.store.files import drop_pages, give_to_owner, sync_file
 
 CHUNK_BYTES = 1024 * 1024
-# So many are made durable at once: a sync for each took 5 ms beside other programs, ten times as long as its copy
-# (measured with 100 KB). What is lost when a copy is interrupted is copied again.
+# So many are made durable together, by threads, so that the file system can do it for several at once: one after the
+# other took 3.5 ms for each on a disk that others use, so 1.4 ms, as long as a sync of the whole file system (measured
+# with 100 KB). What is lost when a copy is interrupted is copied again.
 BATCH_FILES = 250
 BATCH_BYTES = 64 * 1024 * 1024
+SYNC_THREADS = 8
 
 
 class Missing(Exception):
@@ -48,6 +50,7 @@ class BlobCopier:
         self._owner = owner
         self._written: list[_Written] = []
         self._written_bytes = 0
+        self._syncing = ThreadPoolExecutor(SYNC_THREADS)
 
     def __enter__(self) -> Self:
         return self
@@ -60,8 +63,8 @@ class BlobCopier:
             try:
                 self._finish()
             finally:
-                for written in self._written:
-                    _forget(written)
+                self._syncing.shutdown()
+                self._forget_all()
 
     def copy(self, source: Path, target: Path, sha256: bytes) -> int:
         """Copy a file that has this hash: its bytes. What is at `target` is replaced when all of it is on the disk.
@@ -109,11 +112,11 @@ class BlobCopier:
         """Make durable what was written, and then give it its names."""
         if not self._written:
             return
-        if hasattr(os, "sync"):
-            sync_file_system(self._temp_dir)
-        else:
-            for written in self._written:
-                sync_file(written.file.fileno())
+        try:
+            list(self._syncing.map(sync_file, [written.file.fileno() for written in self._written]))
+        except OSError:
+            self._forget_all()  # a sync that has failed may succeed the next time, without the bytes
+            raise
         while self._written:
             written = self._written[-1]
             drop_pages(written.file.fileno())
@@ -123,6 +126,10 @@ class BlobCopier:
             self._written.pop()
             reached("copy.renamed")
         self._written_bytes = 0
+
+    def _forget_all(self) -> None:
+        while self._written:
+            _forget(self._written.pop())
 
 
 def _forget(written: _Written) -> None:
