@@ -350,22 +350,46 @@ def test_a_backup_that_is_cut_short_leaves_the_earlier_ones(
     assert verify(dest) == (0, [])
 
 
+@pytest.mark.parametrize("point", ["copy.written", "copy.renamed", "backup.files"])
 @pytest.mark.parametrize(
     ("number", "says"), [(errno.EIO, "Is its disk still there?"), (errno.ENOSPC, "is full"), (errno.EROFS, "failed")]
 )
 def test_a_backup_disk_that_fails_is_told_in_words(
-    data_dir: Path, dest: Path, at_point: Callable[[str, Callable[[], None]], None], number: int, says: str
+    data_dir: Path,
+    dest: Path,
+    at_point: Callable[[str, Callable[[], None]], None],
+    monkeypatch: pytest.MonkeyPatch,
+    number: int,
+    says: str,
+    point: str,
 ) -> None:
     def fail() -> None:
         raise OSError(number, os.strerror(number))
 
-    in_backup(dest, sha256_of(picture(0))).unlink()
-    at_point("copy.written", fail)
+    for count in range(2):
+        in_backup(dest, sha256_of(picture(count))).unlink()
+    monkeypatch.setattr(blob_copies, "BATCH_FILES", 1)
+    at_point(point, fail)
     code, _, err = run_backup(data_dir, dest)
     assert code == 1
     assert str(dest) in err
     assert says in err
     assert "The earlier backups are as they were" in err
+    assert list((dest / "tmp").iterdir()) == []
+    at_point("backup.pruned", lambda: None)
+    back_up(data_dir, dest)
+    assert verify(dest) == (0, [])
+
+
+def test_a_name_that_the_backup_disk_does_not_take(data_dir: Path, dest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(_folder: Path, _owner: Path) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    in_backup(dest, sha256_of(picture(0))).unlink()
+    monkeypatch.setattr(blob_copies, "BATCH_FILES", 1)
+    monkeypatch.setattr(blob_copies, "_make_folders", fails)
+    code, _, err = run_backup(data_dir, dest)
+    assert (code, "Is its disk still there?" in err) == (1, True)
     assert list((dest / "tmp").iterdir()) == []
 
 

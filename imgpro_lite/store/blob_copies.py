@@ -118,14 +118,19 @@ class BlobCopier:
             self._forget_all()  # a sync that has failed may succeed the next time, without the bytes
             raise
         while self._written:
-            written = self._written[-1]
+            self._name(self._written.pop())
+            reached("copy.renamed")
+        self._written_bytes = 0
+
+    def _name(self, written: _Written) -> None:
+        try:
             drop_pages(written.file.fileno())
             written.file.close()
             _make_folders(written.target.parent, self._owner)
             written.temporary.replace(written.target)
-            self._written.pop()
-            reached("copy.renamed")
-        self._written_bytes = 0
+        except BaseException:
+            _forget(written)
+            raise
 
     def _forget_all(self) -> None:
         while self._written:
