@@ -4,14 +4,16 @@
 """
 
 import argparse
+import contextlib
 import hashlib
 import random
+import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -21,7 +23,7 @@ import httpx2
 from commands import authorization, make_key
 from crash_writers import Writer
 from library import add_rows, blob_path, check_counts, check_files, connect
-from running import WAIT_SECONDS, Running, run, servers, until
+from running import WAIT_SECONDS, Running, command, environment, run, servers, until
 
 from imgpro_lite.cli.main import cli
 
@@ -31,6 +33,8 @@ MOST_SECONDS = 1.5
 # One start in so many is killed too, while it looks for what the kill before has left.
 CUT_STARTS = 5
 CUT_START_SECONDS = 0.05
+# In one cycle of so many a backup is made meanwhile, and killed with the server.
+BACKED_UP = 3
 # Of the images that were checked after an earlier start, so many of each writer are checked again; at the end all.
 CHECKED_AGAIN = 5
 # Nothing waits before its bytes go, so that sweeps purge all the time; one worker is more than the writers need.
@@ -61,7 +65,8 @@ class Loop:
                 server = self._start(start)
                 self._note(f"cycle {cycle}", lambda server=server: self._check_after_start(server, writers))
                 killed_at = time.time()
-                self._kill_under_load(server, writers, chance.uniform(0, self.most_seconds))
+                with self._backup() if cycle % BACKED_UP == 0 else contextlib.nullcontext():
+                    self._kill_under_load(server, writers, chance.uniform(0, self.most_seconds))
                 self._note(f"cycle {cycle}, killed", lambda at=killed_at: self._check_promises(at))
                 if chance.randrange(CUT_STARTS) == 0:
                     cut = self._start(start)
@@ -73,6 +78,7 @@ class Loop:
             self._note("at the end", lambda: self._check_after_start(server, writers))
             server.end()
             self._note("at the end", self._check_by_command)
+            self._note("at the end", self._check_backups)
         self.checked["requests"] = sum(writer.done.total() for writer in writers)
 
     def _add_images(self, count: int) -> None:
@@ -114,6 +120,32 @@ class Loop:
             stop.set()
         for writer in working:
             self._note("a writer", writer.result)
+
+    @contextlib.contextmanager
+    def _backup(self) -> Iterator[None]:
+        """One that is made during the block, and killed at its end, if it has not ended."""
+        with subprocess.Popen(
+            command("backup", "dest", "--data-dir", "data", "--keep", "2"),
+            cwd=self.directory,
+            env=environment(),
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            yield
+            process.kill()
+
+    def _check_backups(self) -> None:
+        """Those that were completed are whole, the killed ones have left nothing in the way, and a restored one is a
+        library."""
+        for line in (
+            ("backup", "dest", "--data-dir", "data", "--keep", "2"),
+            ("backup", "verify", "dest"),
+            ("restore", "dest", "--data-dir", "restored"),
+            ("fsck", "--data-dir", "restored"),
+        ):
+            ended = run(self.directory, *line)
+            assert ended.returncode == 0, ended.stdout + ended.stderr
+        self.checked["backups"] = len(list((self.directory / "dest" / "backups").iterdir()))
 
     def _note(self, where: str, check: Callable[[], None]) -> None:
         try:
@@ -216,6 +248,7 @@ def main() -> int:
         f"images read and compared  {loop.checked['images']}",
         f"deletions confirmed       {loop.checked['deletions']}",
         f"ready after kill -9       median {ready[len(ready) // 2]:.2f} s, most {ready[-1]:.2f} s",
+        f"backups restored          {min(loop.checked['backups'], 1)}",
         f"promises broken           {len(loop.violations)}",
         *(f"  {violation}" for violation in loop.violations),
     ]

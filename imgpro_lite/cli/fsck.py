@@ -220,7 +220,7 @@ class _Outcome:
         for problem in self._kept[kind]:
             echo(f"  {problem.message}{' Repaired.' if problem.repaired else ''}")
             for image in problem.images:
-                echo(f"    {_image_text(image)}")
+                echo(f"    {image_text(image)}")
             if problem.image_count > len(problem.images):
                 echo(f"    and {problem.image_count - len(problem.images):,} more images")
         if found > len(self._kept[kind]):
@@ -237,5 +237,6 @@ class _Outcome:
         return f"Everything was repaired: {self._found.total():,}." if self._found else "Everything is as it should be."
 
 
-def _image_text(image: BrokenImage) -> str:
+def image_text(image: BrokenImage) -> str:
+    """An image, for people."""
     return f"{image.id} {image.name!r}, of {image.email or 'somebody anonymous'}, since {date_text(image.created_at)}"

@@ -30,6 +30,8 @@ _MODULES = {
     "push": "transfer",
     "pull": "transfer",
     "config": "configuration",
+    "backup": "backup",
+    "restore": "restore",
     "doctor": "doctor",
     "fsck": "fsck",
     "licenses": "licenses",

@@ -15,6 +15,7 @@ from imgpro_lite.store.files import (
     disk_full_as_refusal,
     free_bytes,
     has_free_inodes,
+    list_entries,
     require_writable,
     sync_directory,
 )
@@ -114,6 +115,16 @@ class BlobStore:
         """The hashes of the blobs in a directory."""
         names = (file.name for file in folder.iterdir())
         return [bytes.fromhex(name) for name in names if _BLOB_NAME.fullmatch(name)]
+
+    def list_sizes(self, first_byte: int) -> dict[bytes, int]:
+        """The blobs whose hash begins with this byte, a 256th of all, and their lengths. Raises OSError."""
+        sizes = {}
+        folder = self.root / f"{first_byte:02x}"
+        for inner in list_entries(folder):
+            for entry in list_entries(Path(inner)):
+                if _BLOB_NAME.fullmatch(entry.name) and entry.name.startswith(folder.name + inner.name):
+                    sizes[bytes.fromhex(entry.name)] = entry.stat().st_size
+        return sizes
 
     def adopt(self, temporary: Path, sha256: bytes) -> None:
         """Make a synced temporary file the blob of its hash, durably: its entry and every new parent are on the disk.

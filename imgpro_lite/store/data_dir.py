@@ -11,6 +11,8 @@ reserve       nothing but room, for deleting when the disk is full
 tmp/          uploads that are still arriving
 secret        signs links; whoever has it can make them. Older ones still verify until their links have ended
 lock          held by the running server
+restoring/    what `imgpro-lite restore` puts together, before it takes the place of what is there
+before-upgrade/  copies of the database as it was before migrations
 running       there while a server runs; one that finds it knows that the last one crashed
 set-aside/    what `fsck --repair` has moved out of the way, and files without an image that were found after a crash
 """
@@ -28,7 +30,8 @@ from typing import NamedTuple
 from imgpro_lite.errors import OperatorError, StorageFull
 from imgpro_lite.links import Secret
 from imgpro_lite.store.failpoints import reached
-from imgpro_lite.store.files import DirectoryLock, keep_owner, sync_directory, sync_file
+from imgpro_lite.store.files import DirectoryLock, give_to_owner, keep_owner, sync_directory, sync_file
+from imgpro_lite.store.restoring_dir import RestoringDir
 
 DATABASE_NAME = "imgpro.db"
 CACHE_NAME = "cache"
@@ -42,12 +45,22 @@ FOLLOW_EVERY_SECONDS = 0.2
 
 
 @contextlib.contextmanager
-def hold_data_dir(path: Path) -> Iterator[Path]:
-    """The directory as an absolute path, made if need be, for this process alone. Raises OperatorError."""
-    directory = make_data_dir(path)
+def hold_data_dir(path: Path, *, to_restore: bool = False) -> Iterator[Path]:
+    """The directory as an absolute path, made if need be, for this process alone. Raises OperatorError.
+
+    What an interrupted restore has left is finished, or refused where it cannot be, unless `to_restore`.
+    """
+    directory = _make(path)
     with operator_errors(directory):
         lock = DirectoryLock(directory / "lock")
+        give_to_owner(directory / "lock", directory)
     try:
+        restoring = RestoringDir(directory)
+        if restoring.is_moving:
+            with operator_errors(directory):
+                restoring.finish_moves()
+        if not to_restore:
+            _refuse_half_restored(directory)
         yield directory
     finally:
         lock.release()
@@ -74,6 +87,22 @@ def hold_if_stopped(directory: Path) -> Iterator[bool]:
 
 def make_data_dir(path: Path) -> Path:
     """The directory as an absolute path, made if need be. Raises OperatorError."""
+    directory = _make(path)
+    _refuse_half_restored(directory)
+    return directory
+
+
+def _refuse_half_restored(directory: Path) -> None:
+    """Raise OperatorError where a new library would come in the way of one that is being restored."""
+    restoring = RestoringDir(directory)
+    if restoring.root.is_dir() and (restoring.is_moving or not (directory / DATABASE_NAME).exists()):
+        raise OperatorError(
+            f"A restore into {directory} has not ended. Run `imgpro-lite restore` again, which goes on where it was; "
+            f"or remove {restoring.root} to begin with a new library."
+        )
+
+
+def _make(path: Path) -> Path:
     directory = path.absolute()
     with operator_errors(directory):
         # For its owner only: other users of the machine have no business with private images.

@@ -63,6 +63,20 @@ POINTS = (
     "restore.begun",  # its files are there
     "restore.replaced",  # the database
     "restore.purged",  # what it does not know
+    # A backup.
+    "backup.database",  # is copied
+    "copy.written",  # a stored file, under a temporary name; also when a backup is restored
+    "copy.renamed",
+    "backup.files",  # all of them
+    "backup.published",
+    "backup.pruned",  # older ones, whose files are still there
+    # Restoring one.
+    "restoring.ready",  # everything is there, under another name
+    "restoring.moved_out",  # what was there before
+    "restoring.moved_in",
+    # The copy that is kept before migrations.
+    "upgrade.copied",  # under a temporary name
+    "upgrade.kept",
 )
 
 

@@ -1,6 +1,7 @@
 """The operating system's part of storage: locks, syncs and free space, with what differs on macOS and Windows."""
 
 import contextlib
+import ctypes
 import errno
 import hashlib
 import os
@@ -21,6 +22,8 @@ else:
 _ZEROS = bytes(1024 * 1024)
 # What is written to see whether there is room: more than SQLite writes at once (a page of 4 KB, an index of 32 KB).
 PROBE_BYTES = 64 * 1024
+# What `lock_file` meets when another process has the file; any other error is of a file system that has no locks.
+LOCKED_ERRNOS = (errno.EWOULDBLOCK, errno.EACCES, errno.EDEADLK)
 # As low as it goes (`nice`): where the server wants the processor too, it gets 98 % of it (weights of 1024 and 15). The
 # priority at the disk follows from it.
 LOWEST_PRIORITY = 19
@@ -33,11 +36,7 @@ class DirectoryLock:
         """Take the lock file at `path`. Raises OperatorError when another process has it."""
         self._file: BinaryIO = path.open("a+b")
         try:
-            if sys.platform == "win32":
-                self._file.seek(0)
-                msvcrt.locking(self._file.fileno(), msvcrt.LK_NBLCK, 1)
-            else:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_file(self._file)
         except OSError:
             self._file.close()
             raise OperatorError(
@@ -48,6 +47,16 @@ class DirectoryLock:
     def release(self) -> None:
         """Let another server have the directory."""
         self._file.close()
+
+
+def lock_file(file: BinaryIO) -> None:
+    """Take an open file for this process, until it is closed. Raises OSError; one of LOCKED_ERRNOS when another process
+    has it."""
+    if sys.platform == "win32":
+        file.seek(0)
+        msvcrt.locking(file.fileno(), msvcrt.LK_NBLCK, 1)
+    else:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def sync_file(descriptor: int) -> None:
@@ -69,9 +78,38 @@ def sync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def sync_file_system(path: Path) -> None:
+    """Return when everything that was written to the file system of a directory is on its disk, names too. Raises
+    OSError.
+
+    For very many new names: the folders of a library are tens of thousands, and each sync is a wait for the disk.
+    """
+    if sys.platform != "linux":
+        if hasattr(os, "sync"):  # not on Windows, which keeps names safe by itself
+            os.sync()
+        return
+    libc = ctypes.CDLL(None, use_errno=True)
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        if libc.syncfs(descriptor) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+    finally:
+        os.close(descriptor)
+
+
 def is_writable(directory: Path) -> bool:
     """Whether this process may make and remove files in a directory, and its file system is not read-only."""
     return os.access(directory, os.W_OK | os.X_OK)
+
+
+def list_entries(folder: Path) -> "list[os.DirEntry[str]]":
+    """What is in a folder; nothing where there is none. Raises OSError."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 def require_writable(directory: Path) -> None:
@@ -185,13 +223,14 @@ def sha256_of_file(path: Path) -> tuple[bytes, os.stat_result]:
     reading a whole library does not push out what a server needs there.
     """
     with path.open("rb", buffering=0) as file:
-        _drop_pages(file.fileno())
+        drop_pages(file.fileno())
         digest = hashlib.file_digest(file, "sha256").digest()
-        _drop_pages(file.fileno())
+        drop_pages(file.fileno())
         return digest, os.fstat(file.fileno())
 
 
-def _drop_pages(descriptor: int) -> None:
+def drop_pages(descriptor: int) -> None:
+    """Let the system forget what it has in its memory of a file that is open and synced, or only read."""
     if hasattr(os, "posix_fadvise"):  # neither on macOS nor on Windows
         os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
 

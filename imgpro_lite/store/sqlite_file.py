@@ -11,6 +11,7 @@ from pathlib import Path
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.store import account_rows
+from imgpro_lite.store.before_upgrade import keep_copy
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, is_out_of_room
 
@@ -110,7 +111,7 @@ def _refuse_foreign(conn: sqlite3.Connection, path: Path) -> None:
     conn.execute("BEGIN")  # another process may be making the database
     try:
         (application_id,) = conn.execute("PRAGMA application_id").fetchone()
-        version = _version_of(conn)
+        version = schema_version(conn)
         (objects,) = conn.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     finally:
         if conn.in_transaction:  # an error may have ended it
@@ -182,11 +183,14 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
 
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
     """Apply the migrations that the file does not have yet. Raises OperatorError for one that was lost."""
-    if _version_of(conn) == 0:
+    if schema_version(conn) == 0:
         _refuse_lost(conn)
+    found = schema_version(conn)
     for number, script in enumerate(_migration_scripts(), start=1):
-        if _version_of(conn) < number:
+        if schema_version(conn) < number:
             with write_transaction(conn, clock) as tx:
+                if 0 < found == schema_version(conn):  # else another process has just done it, or this one
+                    keep_copy(conn, _path_of(conn), tx.now)
                 _apply(tx.conn, number, script)
             reached("migration.committed")
     with write_transaction(conn, clock) as tx:
@@ -196,7 +200,7 @@ def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
 def _apply(conn: sqlite3.Connection, number: int, script: str) -> None:
     """Bring the database to this version, unless another process has just done it: a command beside a server."""
     reached("migration.begun")
-    if _version_of(conn) >= number:
+    if schema_version(conn) >= number:
         return
     for statement in _statements(script):  # executescript would end the transaction first
         conn.execute(statement)
@@ -216,7 +220,8 @@ def _statements(script: str) -> Iterator[str]:
     yield statement  # only a comment, or SQLite says what is wrong with it
 
 
-def _version_of(conn: sqlite3.Connection) -> int:
+def schema_version(conn: sqlite3.Connection) -> int:
+    """How many migrations the database has."""
     (version,) = conn.execute("PRAGMA user_version").fetchone()
     return int(version)
 

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks import (
+    backup,
     big_uploads,
     bombs,
     cold_page,
@@ -52,6 +53,7 @@ ALL: dict[str, Callable[[], Iterator[Row | str]]] = {
     "bombs": bombs.run,
     "dev": dev_state.run,
     "stand-in": stand_in.run,
+    "backup": backup.run,
 }
 
 

@@ -218,10 +218,11 @@ def test_a_rotation_of_the_secrets_that_dies_at(
 
 
 def test_every_point_is_reached_somewhere_and_tested() -> None:
-    """Those of snapshots in test_dev_kills.py."""
+    """Those of snapshots in test_dev_kills.py, those of backups and upgrades in test_backup_faults.py."""
     source = "".join(path.read_text(encoding="utf-8") for path in Path(imgpro_lite.__file__).parent.rglob("*.py"))
     assert set(re.findall(r"reached\(['\"]([a-z._]+)['\"]\)", source)) == set(POINTS)
-    assert {point for point in POINTS if not point.startswith(("snapshot.", "restore."))} == set(CASES)
+    elsewhere = ("snapshot.", "restore.", "backup.", "copy.", "restoring.", "upgrade.")
+    assert {point for point in POINTS if not point.startswith(elsewhere)} == set(CASES)
 
 
 def test_a_point_that_does_not_exist_is_refused(tmp_path: Path) -> None:
