@@ -28,6 +28,7 @@ _MODULES = {
     "secrets": "signing",
     "upload": "upload",
     "config": "configuration",
+    "stats": "stats",
     "doctor": "doctor",
     "fsck": "fsck",
 }

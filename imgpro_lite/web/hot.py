@@ -56,8 +56,9 @@ class HotPath:
         with_id = [*fields, (b"x-request-id", request_id.encode())]
         await send({"type": "http.response.start", "status": status, "headers": with_id})
         await send({"type": "http.response.body", "body": body})
+        seconds = time.perf_counter() - started_at
         if self._tally is not None:
-            self._tally.count_hot(scope["method"], status, time.perf_counter() - started_at)
+            self._tally.count_hot(scope["method"], status, seconds)
         if _access_log.isEnabledFor(logging.INFO):
             # A client that is gone by now has no address.
             is_plain = scope["client"] and b"x-forwarded-for" not in headers
@@ -68,7 +69,7 @@ class HotPath:
                 path=scope["path"],
                 status=status,
                 response_bytes=len(body),
-                seconds=time.perf_counter() - started_at,
+                seconds=seconds,
             )
 
     def _is_hot(self, headers: dict[bytes, bytes]) -> bool:
