@@ -48,9 +48,14 @@ def bind(host: str, port: int, flags: Flags = _OF_SERVER) -> list[socket.socket]
     return sockets
 
 
-def bind_metrics(settings: MetricsSettings) -> list[socket.socket]:
-    """Those for the metrics' own address; none where it is not wanted. Raises OperatorError."""
-    return bind(settings.host, settings.port, _OF_METRICS) if settings.port else []
+def bind_metrics(settings: MetricsSettings, others: Sequence[socket.socket]) -> list[socket.socket]:
+    """Those for the metrics' own address, beside others of ours; none where it is not wanted. Raises OperatorError."""
+    if not settings.port:
+        return []
+    # The system would find out only when both listen, and then one of them fails.
+    if settings.port in {sock.getsockname()[1] for sock in others}:
+        raise OperatorError(f"[metrics] port {settings.port} is the port of the server itself. Choose another.")
+    return bind(settings.host, settings.port, _OF_METRICS)
 
 
 def _bind_one(host: str, port: int, flags: Flags) -> socket.socket:

@@ -22,8 +22,9 @@ from shared import serve
 from test_docs import README
 
 from imgpro_lite.config import load
-from imgpro_lite.errors import ConfigError
+from imgpro_lite.errors import ConfigError, OperatorError
 from imgpro_lite.remembered import Remembered
+from imgpro_lite.server import bind_metrics
 from imgpro_lite.services.metrics.catalogue import CATALOGUE, PROCESS_METRICS
 from imgpro_lite.settings import MetricsSettings
 from imgpro_lite.tally import Histogram
@@ -289,6 +290,7 @@ def test_an_address_that_has_only_the_metrics(own_address: tuple[Running, str]) 
     assert fetch(f"{url}/metrics").status_code == 401
 
 
+@pytest.mark.slow
 def test_a_port_that_is_taken(own_address: tuple[Running, str], tmp_path: Path) -> None:
     port = own_address[1].rpartition(":")[2]
     server = Running.spawn(tmp_path, config=f"[metrics]\nport = {port}\n")
@@ -297,6 +299,15 @@ def test_a_port_that_is_taken(own_address: tuple[Running, str], tmp_path: Path) 
         assert "or choose another with [metrics] port." in server.stderr
     finally:
         server.close()
+
+
+def test_the_port_of_the_server_itself(tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        settings = MetricsSettings(port=sock.getsockname()[1])
+        with pytest.raises(OperatorError, match="is the port of the server itself"):
+            bind_metrics(settings, [sock])
+    assert bind_metrics(MetricsSettings(), []) == []
 
 
 # --- the README

@@ -66,7 +66,7 @@ def serve(
         settings, mode = enter_dev_mode(settings, dev_host, seed_folder, key)
     logs.configure(settings.log, at_once=dev)
     sockets = server.bind(settings.server.host, settings.server.port)
-    metrics_sockets = server.bind_metrics(settings.metrics)
+    metrics_sockets = server.bind_metrics(settings.metrics, sockets)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
     if mode:
         settings = with_own_address(settings, mode)

@@ -98,6 +98,6 @@ def _config_file(path: Path | None) -> Iterator[Finding]:
             Level.WARNING,
             Area.ACCESS,
             f"Other users of this machine may read {path} (mode {mode:o}), which has {' and '.join(secret)}.",
-            "They can send mail in your name, or read your numbers.",
+            "They could send mail in your name, or read the metrics.",
             f"chmod {mode & ~stat.S_IRWXO:o} {path}",
         )
