@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.routing import BaseRoute
 
 from imgpro_lite.background import Background
 from imgpro_lite.backlog import Backlog
@@ -56,6 +57,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
+from imgpro_lite.tally import Tally
 from imgpro_lite.web import pages
 from imgpro_lite.web.hot import HotPath
 from imgpro_lite.web.middleware import Addresses, Cors, RequestLog, UnreadBody
@@ -82,20 +84,21 @@ def create_app(
     """The application. Its lifespan opens the data directory and starts the workers; it raises OperatorError."""
     clock = clock or Clock()
     control = Control(dev, MovableClock(clock)) if dev else None
+    tally = Tally()
 
     @contextlib.asynccontextmanager
     async def lifespan(app: Starlette) -> AsyncIterator[None]:
         app.state.control = control
         used_clock = control.clock if control else clock
         workers = pool or WorkerPool(settings.imaging)
-        async with open_runtime(settings, used_clock, internet or Internet(), workers, control) as runtime:
+        async with open_runtime(settings, used_clock, internet or Internet(), workers, control, tally) as runtime:
             app.state.runtime = runtime
             yield
 
     app = Starlette(
-        routes=[*routes(), *(dev_routes() if dev else [])],
+        routes=[*routes(), *_metrics_routes(settings), *(dev_routes() if dev else [])],
         lifespan=lifespan,
-        middleware=_middleware(settings, control),
+        middleware=_middleware(settings, control, tally),
         exception_handlers={
             ImgProError: render_error,
             HTTPException: render_http_exception,
@@ -106,16 +109,27 @@ def create_app(
     )
     # A redirect would be built from the request's Host header (decision 2).
     app.router.redirect_slashes = False
+    app.state.tally = tally
     app.state.pages = Pages(settings, is_dev=dev is not None)
     app.state.overlays = [dev_overlay()] if dev else []
     return app
 
 
-def _middleware(settings: Settings, control: Control | None) -> list[Middleware]:
+def _metrics_routes(settings: Settings) -> list[BaseRoute]:
+    """The address of the metrics, if there is one among ours. prometheus-client is loaded only where it is used."""
+    if not settings.metrics.is_on:
+        return []
+    from imgpro_lite.web.metrics import metrics_routes
+
+    return metrics_routes(settings.metrics)
+
+
+def _middleware(settings: Settings, control: Control | None, tally: Tally) -> list[Middleware]:
     """The outermost first, so that even a failure's answer has CORS headers, and every answer an id and a log line."""
+    counted = tally if settings.metrics.is_on else None
     every_request = [
         Middleware(Cors, settings=settings),
-        Middleware(RequestLog),
+        Middleware(RequestLog, tally=counted),
         Middleware(UnreadBody),
         Middleware(Addresses, settings=settings),
     ]
@@ -127,12 +141,17 @@ def _middleware(settings: Settings, control: Control | None) -> list[Middleware]
             Middleware(TrafficGate, traffic=control.traffic),
         ]
     # The short way for hot images. In dev mode nothing may pass the guard.
-    return [Middleware(HotPath, settings=settings), *every_request]
+    return [Middleware(HotPath, settings=settings, tally=counted), *every_request]
 
 
 @contextlib.asynccontextmanager
 async def open_runtime(
-    settings: Settings, clock: Clock, internet: Internet, pool: WorkerPool, control: Control | None = None
+    settings: Settings,
+    clock: Clock,
+    internet: Internet,
+    pool: WorkerPool,
+    control: Control | None = None,
+    tally: Tally | None = None,
 ) -> AsyncIterator[Runtime]:
     """Everything that a server is made of, opened in order and closed in reverse. Raises OperatorError."""
     if points := failpoints.armed():
@@ -182,6 +201,7 @@ async def open_runtime(
             refinements=Backlog(MAX_REFINEMENTS),
             rate_windows=rate_windows,
             in_flight=in_flight,
+            tally=tally or Tally(),
             is_dev=control is not None,
             gives_links=control is not None and control.mode.token is None,
         )

@@ -215,10 +215,11 @@ class RangeNotSatisfiable(ImgProError):
 
 
 class QuotaExceeded(ImgProError):
-    """The month's uploads or the storage are used up."""
+    """The month's uploads or the storage are used up; `quota` says which, for those who count."""
 
     code = "quota_exceeded"
     status = 413
+    quota: Literal["month", "storage"] = "storage"
 
 
 class UriTooLong(ImgProError):

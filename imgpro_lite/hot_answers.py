@@ -33,12 +33,22 @@ class HotAnswers:
     """By path and query, the least recently used out first. Nothing in it outlives a change of its image."""
 
     def __init__(self, max_bytes: int) -> None:
-        self._max_bytes = max_bytes
+        self.max_bytes = max_bytes
         self._answers: OrderedDict[Key, HotAnswer] = OrderedDict()
         self._keys_of: dict[str, set[Key]] = {}
         self._total_bytes = 0
         self.generation = 0
         """Counts the changes. An answer that was put together from what was known before one is not taken."""
+
+    @property
+    def count(self) -> int:
+        """How many answers there are."""
+        return len(self._answers)
+
+    @property
+    def total_bytes(self) -> int:
+        """What they take."""
+        return self._total_bytes
 
     def find(self, key: Key, now: int) -> HotAnswer | None:
         """The answer, marked as used, or None."""
@@ -54,14 +64,14 @@ class HotAnswers:
     def put(self, key: Key, answer: HotAnswer, generation: int) -> None:
         """Keep an answer that was put together since this generation."""
         size_bytes = _size_bytes(answer)
-        if generation != self.generation or size_bytes > self._max_bytes:
+        if generation != self.generation or size_bytes > self.max_bytes:
             return
         if key in self._answers:
             self._remove(key)
         self._answers[key] = answer
         self._keys_of.setdefault(answer.media_id, set()).add(key)
         self._total_bytes += size_bytes
-        while self._total_bytes > self._max_bytes:
+        while self._total_bytes > self.max_bytes:
             self._remove(next(iter(self._answers)))
 
     def forget(self, media_ids: Iterable[str]) -> None:

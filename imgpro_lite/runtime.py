@@ -16,11 +16,13 @@ from imgpro_lite.mail.composer import Composer
 from imgpro_lite.mail.sending import Sender
 from imgpro_lite.plans import PlanTable
 from imgpro_lite.rate_windows import RateWindows
+from imgpro_lite.remembered import Remembered
 from imgpro_lite.settings import BYTES_PER_MB, ImagingSettings, Settings
 from imgpro_lite.single_flight import SingleFlight
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.cache import VariantCache
 from imgpro_lite.store.db import Database
+from imgpro_lite.tally import Tally
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,11 @@ class Allowances:
 
 # The server is to stay below 250 MB whatever strangers send; it has 60 MB, and its connections may take 100.
 LARGE_BODIES_BYTES = 32 * BYTES_PER_MB
+
+# How often what the database says may be read for /metrics, however often that is asked for; and the most of the time
+# that reading may take. Counting a million images takes 40 ms, so that it is done every 40 seconds.
+FIGURES_SECONDS = 10.0
+FIGURES_SHARE = 0.001
 
 
 @dataclass(frozen=True)
@@ -84,6 +91,9 @@ class Runtime:
     """Variants that are to be made again with more care, by name."""
     rate_windows: RateWindows
     in_flight: SingleFlight
+    tally: Tally = field(default_factory=Tally)
+    library_figures: Remembered[Any] = field(default_factory=lambda: Remembered(FIGURES_SECONDS, FIGURES_SHARE))
+    """What /metrics tells of the database."""
     is_dev: bool = False
     gives_links: bool = False
     """Whether answers carry verification links, and links act when they are fetched: in dev mode, where nobody but this

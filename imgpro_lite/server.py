@@ -6,47 +6,67 @@ import logging
 import signal
 import socket
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
+from typing import NamedTuple, cast
 
 import uvicorn
+from starlette.applications import Starlette
 
 from imgpro_lite.app import create_app
 from imgpro_lite.connections.census import open_census
+from imgpro_lite.connections.overdue import end_overdue_forever
 from imgpro_lite.connections.protocol import Connection, Door
 from imgpro_lite.dev.mode import DevMode
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.notify import READY, STOPPING, feed_watchdog_forever, notify
-from imgpro_lite.settings import Settings
+from imgpro_lite.settings import MetricsSettings, Settings
 
 log = logging.getLogger("imgpro_lite.server")
 
 BACKLOG = 1024  # connections that wait to be accepted while the server is busy for a moment
 KEEP_ALIVE_SECONDS = 75  # nginx's default; longer than the 60 that most proxies keep idle connections for
 
-# How often all connections are looked at, whether they have had their time: of 1,000 it takes 0.5 ms.
-CHECK_SECONDS = 0.5
+
+class Flags(NamedTuple):
+    """What an operator changes who has named an address that cannot be listened on."""
+
+    host: str
+    port: str
 
 
-def bind(host: str, port: int) -> list[socket.socket]:
+_OF_SERVER = Flags("[server] host or --host", "--port")
+_OF_METRICS = Flags("[metrics] host", "[metrics] port")
+
+
+def bind(host: str, port: int, flags: Flags = _OF_SERVER) -> list[socket.socket]:
     """Sockets for an address, not listening yet; for the default one on both loopbacks. Raises OperatorError."""
-    first = _bind_one(host, port)
+    first = _bind_one(host, port, flags)
     sockets = [first]
     if host == "127.0.0.1":
         with contextlib.suppress(OperatorError):  # no IPv6 here, or somebody else's server on it
-            sockets.append(_bind_one("::1", first.getsockname()[1]))
+            sockets.append(_bind_one("::1", first.getsockname()[1], flags))
     return sockets
 
 
-def _bind_one(host: str, port: int) -> socket.socket:
+def bind_metrics(settings: MetricsSettings, others: Sequence[socket.socket]) -> list[socket.socket]:
+    """Those for the metrics' own address, beside others of ours; none where it is not wanted. Raises OperatorError."""
+    if not settings.port:
+        return []
+    # The system would find out only when both listen, and then one of them fails.
+    if settings.port in {sock.getsockname()[1] for sock in others}:
+        raise OperatorError(f"[metrics] port {settings.port} is the port of the server itself. Choose another.")
+    return bind(settings.host, settings.port, _OF_METRICS)
+
+
+def _bind_one(host: str, port: int, flags: Flags) -> socket.socket:
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(
             host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         sock = socket.socket(family, kind, protocol)
     except OSError as error:
-        raise OperatorError(f"Cannot listen on {host}: {error.strerror}. Check [server] host or --host.") from error
+        raise OperatorError(f"Cannot listen on {host}: {error.strerror}. Check {flags.host}.") from error
     try:
         if sys.platform != "win32":
             # A restart may take the port while old connections end; on Windows it would let others steal it.
@@ -58,7 +78,7 @@ def _bind_one(host: str, port: int) -> socket.socket:
         sock.close()
         raise OperatorError(
             f"Cannot listen on {host} port {port}: {error.strerror}. "
-            "Stop the program that uses the port, or choose another with --port."
+            f"Stop the program that uses the port, or choose another with {flags.port}."
         ) from error
     return sock
 
@@ -69,11 +89,17 @@ def with_real_port(settings: Settings, port: int) -> Settings:
 
 
 async def serve(
-    settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None], dev: DevMode | None = None
+    settings: Settings,
+    sockets: list[socket.socket],
+    on_ready: Callable[[], None],
+    dev: DevMode | None = None,
+    metrics_sockets: Sequence[socket.socket] = (),
 ) -> None:
     """Answer requests until SIGTERM or SIGINT, then let those in flight finish. Raises OperatorError at the start."""
     app = create_app(settings, dev=dev)
-    door = Door(open_census(settings.server), settings.server.header_seconds, settings.server.reading_seconds)
+    door = Door(
+        open_census(settings.server), settings.server.header_seconds, settings.server.reading_seconds, app.state.tally
+    )
     config = uvicorn.Config(
         app,
         http=cast("type[asyncio.Protocol]", partial(Connection, door)),
@@ -94,17 +120,29 @@ async def serve(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: None)
         log.info("started, listening on %s", addresses)
-        watching = [asyncio.create_task(server.end_overdue_forever()), asyncio.create_task(feed_watchdog_forever())]
+        watching = [asyncio.create_task(end_overdue_forever(server)), asyncio.create_task(feed_watchdog_forever())]
         try:
-            await server.serve(sockets)
+            async with _metrics(app, settings, metrics_sockets):
+                await server.serve(sockets)
         finally:
             for task in watching:
                 task.cancel()
     log.info("stopped")
 
 
+def _metrics(
+    app: Starlette, settings: Settings, sockets: Sequence[socket.socket]
+) -> contextlib.AbstractAsyncContextManager[None]:
+    """The metrics' own address, if there is one. prometheus-client is loaded only where it is used."""
+    if not sockets:
+        return contextlib.nullcontext()
+    from imgpro_lite.metrics_server import serving_metrics
+
+    return serving_metrics(app, settings, sockets)
+
+
 class _Server(uvicorn.Server):
-    """uvicorn's server, which tells when it listens, and closes the connections of clients that are too slow."""
+    """uvicorn's server, which tells when it listens."""
 
     def __init__(self, config: uvicorn.Config, on_ready: Callable[[], None]) -> None:
         super().__init__(config)
@@ -119,19 +157,15 @@ class _Server(uvicorn.Server):
         notify(STOPPING)
         await super().shutdown(sockets)
 
-    async def end_overdue_forever(self) -> None:
-        """Also while the server stops, so that it does not wait for clients that have had their time."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await asyncio.sleep(CHECK_SECONDS)
-            for connection in list(self.server_state.connections):
-                cast("Connection", connection).end_if_overdue(loop.time())
-
 
 def run(
-    settings: Settings, sockets: list[socket.socket], on_ready: Callable[[], None], dev: DevMode | None = None
+    settings: Settings,
+    sockets: list[socket.socket],
+    on_ready: Callable[[], None],
+    dev: DevMode | None = None,
+    metrics_sockets: Sequence[socket.socket] = (),
 ) -> None:
     """`serve` on the fastest event loop that there is."""
     loop_factory = uvicorn.Config(app="", loop="auto", log_config=None).get_loop_factory()
     with asyncio.Runner(loop_factory=loop_factory) as runner:
-        runner.run(serve(settings, sockets, on_ready, dev))
+        runner.run(serve(settings, sockets, on_ready, dev, metrics_sockets))

@@ -331,6 +331,37 @@ class CacheSettings(Section):
     max_age_seconds: int = Field(86_400, ge=0, description="Seconds that browsers and proxies may keep image bytes.")
 
 
+# Long enough that nobody guesses it, and short enough to be typed: 16 characters of a random text are 96 bits.
+MIN_TOKEN_CHARS = 16
+
+
+class MetricsSettings(Section):
+    """Numbers for Prometheus at /metrics. Neither a port nor a token: there are none."""
+
+    host: str = Field("127.0.0.1", min_length=1, description="Address that /metrics alone listens on, with port.")
+    port: int = Field(0, ge=0, le=65535, description="TCP port of that address. 0: none.")
+    token: str = Field(
+        "",
+        repr=False,
+        description="Who sends it (`Authorization: Bearer TOKEN`) gets /metrics at public_url too. Empty: nobody.",
+    )
+
+    @field_validator("token")
+    @classmethod
+    def _check_token(cls, value: str) -> str:
+        if value and (len(value) < MIN_TOKEN_CHARS or not value.isascii() or " " in value):
+            raise ValueError(
+                f"must be at least {MIN_TOKEN_CHARS} characters of ASCII without spaces, as "
+                "`openssl rand -hex 16` prints them"
+            )
+        return value
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anybody may ask for them."""
+        return bool(self.port or self.token)
+
+
 DEFAULT_PLANS = {
     "free": PlanSettings(label="Free", uploads_per_month=100, storage_mb=5 * 1024),
     "pro": PlanSettings(label="Pro", uploads_per_month=1_000, storage_mb=50 * 1024, price_usd_per_month=10),
@@ -354,6 +385,7 @@ class Settings(Section):
     cache: CacheSettings = CacheSettings()
     mail: MailSettings = MailSettings()
     upgrade: UpgradeSettings = UpgradeSettings()
+    metrics: MetricsSettings = MetricsSettings()
     plans: dict[PlanName, PlanSettings] = Field(
         DEFAULT_PLANS, min_length=1, description="What teams may use, by plan name."
     )

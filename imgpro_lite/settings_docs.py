@@ -1,6 +1,6 @@
-"""`imgpro.toml.example` and the README's table of settings, made from the settings themselves.
+"""`imgpro.toml.example` and the README's tables of settings and metrics, made from these themselves.
 
-Run `scripts/docs` after changing a setting; `scripts/docs --check` fails when the files are not up to date.
+Run `scripts/docs` after changing one; `scripts/docs --check` fails when the files are not up to date.
 """
 
 import inspect
@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from imgpro_lite.options import Option, all_options, plan_options, sections
+from imgpro_lite.services.metrics import catalogue
 from imgpro_lite.settings import Settings
 
 TABLE_BEGIN = "<!-- made by scripts/docs from imgpro_lite/settings.py -->\n"
 TABLE_END = "<!-- end of what scripts/docs makes -->\n"
+METRICS_BEGIN = "<!-- made by scripts/docs from imgpro_lite/services/metrics/catalogue.py -->\n"
 
 _EXAMPLE_HEAD = """\
 # Configuration of imgpro-lite. Nothing here is required: every value below is the default.
@@ -62,10 +64,12 @@ def render_table() -> str:
 
 
 def insert_table(readme: str) -> str:
-    """The README with its table brought up to date. Raises ValueError when the place for it is missing."""
-    before, rest = readme.split(TABLE_BEGIN)
-    _, after = rest.split(TABLE_END)
-    return f"{before}{TABLE_BEGIN}\n{render_table()}\n{TABLE_END}{after}"
+    """The README with its tables brought up to date. Raises ValueError when the place for one is missing."""
+    for begin, table in ((TABLE_BEGIN, render_table()), (METRICS_BEGIN, catalogue.render_table())):
+        before, rest = readme.split(begin)
+        _, after = rest.split(TABLE_END, 1)
+        readme = f"{before}{begin}\n{table}\n{TABLE_END}{after}"
+    return readme
 
 
 def main(root: Path, *, check: bool) -> int:

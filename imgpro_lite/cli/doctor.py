@@ -3,18 +3,23 @@
 import asyncio
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 import rich_click as click
 from rich.table import Table
 
-from imgpro_lite.cli.offline import print_table, settings_for_command
-from imgpro_lite.cli.options import configuration_options
+from imgpro_lite.cli.offline import library_clock, print_table
+from imgpro_lite.cli.options import configuration_options, load
+from imgpro_lite.clock import Clock
+from imgpro_lite.errors import OperatorError
 from imgpro_lite.imaging.samples import list_samples
+from imgpro_lite.services.diagnosis import diagnose
+from imgpro_lite.services.diagnosis.finding import Area, Finding, Level
 from imgpro_lite.services.doctor import Report, examine
-from imgpro_lite.store.data_dir import Exposed, list_exposed
+from imgpro_lite.settings import Settings
+from imgpro_lite.store.data_dir import list_exposed
 from imgpro_lite.store.files import can_rename
 
 EXIT_SOMETHING_FAILS = 1
@@ -27,23 +32,44 @@ _INSTALL = "pip install --upgrade --force-reinstall pyvips-binary pillow pillow-
 @configuration_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def doctor(config_path: Path | None, data_dir: Path | None, as_json: bool) -> None:
-    """Try out every image format, and show libraries, protections and limits. Ends with 1 when a format fails."""
-    settings = settings_for_command(config_path, data_dir)
+    """Try out every image format, and look at libraries, protections, disk, access, clock and settings. Ends with 1
+    when a format or anything else fails."""
+    configuration = load(config_path, {"data_dir": data_dir})
+    settings = configuration.settings
     report = asyncio.run(examine(settings.imaging, list_samples()))
-    data_dir = settings.data_dir.absolute()
-    exposed = [_exposed_text(found) for found in list_exposed(data_dir)]
-    separate = _list_separate(data_dir)
+    findings = diagnose(settings, configuration.path, report.libraries, _clock(settings))
+    ok = report.ok and not any(finding.level is Level.FAILURE for finding in findings)
     if as_json:
-        click.echo(json.dumps({"ok": report.ok} | asdict(report) | {"exposed": exposed, "separate": separate}))
+        warnings = {"exposed": _list_exposed(settings.data_dir), "separate": _list_separate(settings.data_dir)}
+        shown = asdict(report) | warnings | {"findings": [asdict(finding) for finding in findings]}
+        click.echo(json.dumps({"ok": ok} | shown))
     else:
         for title, show in _SECTIONS.items():
             click.echo(title)
             show(report)
             click.echo()
-        for line in exposed + separate:
-            click.echo(line)
-        click.echo(_verdict(report, has_warning=bool(exposed or separate)))
-    sys.exit(0 if report.ok else EXIT_SOMETHING_FAILS)
+        _show_findings(findings)
+        click.echo(_verdict(report, findings))
+    sys.exit(0 if ok else EXIT_SOMETHING_FAILS)
+
+
+def _clock(settings: Settings) -> Clock:
+    """The time of the library: beside a server in dev mode, its."""
+    try:
+        return library_clock(settings)
+    except (OperatorError, OSError):  # not for this user
+        return Clock()
+
+
+def _show_findings(findings: Sequence[Finding]) -> None:
+    for area in Area:
+        click.echo(area)
+        for finding in findings:
+            if finding.area is area:
+                click.echo(f" {finding.level:<7}  {finding.what}")
+                for line in filter(None, (finding.why, finding.todo)):
+                    click.echo(f"          {line}")
+        click.echo()
 
 
 def _show_formats(report: Report) -> None:
@@ -96,16 +122,22 @@ _SECTIONS: dict[str, Callable[[Report], None]] = {
 }
 
 
-def _exposed_text(found: Exposed) -> str:
-    """A warning, with the command that ends its reason."""
-    return (
+def _list_exposed(data_dir: Path) -> list[str]:
+    """What others may read, with the commands that end it. It is among the findings too; programs know it from here."""
+    try:
+        exposed = list_exposed(data_dir.absolute())
+    except OSError:
+        return []
+    return [
         f"Other users of this machine may read {found.path} (mode {found.mode:o}). "
         f"Make it private: chmod {found.private_mode:o} {found.path}"
-    )
+        for found in exposed
+    ]
 
 
 def _list_separate(data_dir: Path) -> list[str]:
-    """A warning of disks that keep uploads from being stored."""
+    """A warning of disks that keep uploads from being stored; the same is true of it."""
+    data_dir = data_dir.absolute()
     try:
         if can_rename(data_dir / "tmp", data_dir / "blobs"):
             return []
@@ -117,7 +149,7 @@ def _list_separate(data_dir: Path) -> list[str]:
     ]
 
 
-def _verdict(report: Report, *, has_warning: bool) -> str:
+def _verdict(report: Report, findings: Sequence[Finding]) -> str:
     """Whether all is well, and what to do if not."""
     broken = sum(1 for check in report.formats if check.problem)
     missing = sum(1 for check in report.protections if not check.in_force)
@@ -126,11 +158,19 @@ def _verdict(report: Report, *, has_warning: bool) -> str:
             f"{broken} of {len(report.formats)} samples fail; the reasons are below the first table.\n"
             f"Where a library is missing or broken, install it again: {_INSTALL}"
         )
+    failures = sum(1 for finding in findings if finding.level is Level.FAILURE)
+    warnings = sum(1 for finding in findings if finding.level is Level.WARNING)
+    if failures:
+        return f"Every format works. But the server cannot do its work: {_count(failures, 'failure')}; see above."
     if missing:
         return f"Every format works. {missing} of {len(report.protections)} protections are not in force; see above."
-    if has_warning:
-        return "Every format works, and every protection is in force; but mind the warning above."
+    if warnings:
+        return f"Every format works. Every protection is in force; but mind {_count(warnings, 'warning')} above."
     return "All is well: every format works, and every protection is in force."
+
+
+def _count(count: int, what: str) -> str:
+    return f"1 {what}" if count == 1 else f"{count} {what}s"
 
 
 def _yes_no(value: bool | None) -> str:

@@ -32,6 +32,7 @@ _MODULES = {
     "config": "configuration",
     "backup": "backup",
     "restore": "restore",
+    "stats": "stats",
     "doctor": "doctor",
     "fsck": "fsck",
     "licenses": "licenses",

@@ -66,6 +66,7 @@ def serve(
         settings, mode = enter_dev_mode(settings, dev_host, seed_folder, key)
     logs.configure(settings.log, at_once=dev)
     sockets = server.bind(settings.server.host, settings.server.port)
+    metrics_sockets = server.bind_metrics(settings.metrics, sockets)
     settings = server.with_real_port(settings, sockets[0].getsockname()[1])
     if mode:
         settings = with_own_address(settings, mode)
@@ -76,7 +77,7 @@ def serve(
         else:
             click.echo(_banner(settings, mode) + _greeting(settings, _sources(configuration)))
 
-    server.run(settings, sockets, on_ready=greet, dev=mode)
+    server.run(settings, sockets, on_ready=greet, dev=mode, metrics_sockets=metrics_sockets)
     if temporary:
         ctx.close()  # removes the directory
         lifetime.end_at_once()

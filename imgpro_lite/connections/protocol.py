@@ -13,7 +13,7 @@ import logging
 import socket
 import struct
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import httptools
@@ -27,6 +27,7 @@ from imgpro_lite.connections.head import MAX_HEAD_BYTES, MAX_TARGET_BYTES, annou
 from imgpro_lite.connections.refusal import UNKNOWN, refusal
 from imgpro_lite.connections.upgrade import body_parser
 from imgpro_lite.errors import BadRequest, ImgProError, Overloaded, RequestTimeout
+from imgpro_lite.tally import Tally
 from imgpro_lite.web.requests import CLOSE_EXTENSION
 
 log = logging.getLogger("imgpro_lite.server")
@@ -63,6 +64,7 @@ class Door:
     census: Census
     head_seconds: float
     reading_seconds: float
+    tally: Tally = field(default_factory=Tally)
 
 
 class _Phase(enum.Enum):
@@ -107,7 +109,9 @@ class Connection(HttpToolsProtocol):
         transport.set_write_buffer_limits(high=MAX_UNSENT_BYTES)
         self._is_admitted = self._door.census.admit(self._client_host)
         if self._is_admitted:
+            self._door.tally.connections += 1
             return
+        self._door.tally.connections_refused += 1
         if len(self.connections) > self._door.census.max_connections + MAX_TURNED_AWAY:
             transport.abort()
         else:
@@ -117,6 +121,7 @@ class Connection(HttpToolsProtocol):
         """Make room for another."""
         if self._is_admitted:
             self._door.census.release(self._client_host)
+            self._door.tally.connections -= 1
         if self._running is not None and not self._running.response_complete:
             self._running.disconnected = True  # uvicorn tells only the last that was pipelined
             self._running.message_event.set()
@@ -271,12 +276,14 @@ class Connection(HttpToolsProtocol):
         if self.transport.is_closing():
             return
         self._unset_keepalive_if_required()
+        method = self.parser.get_method().decode() if self.url else UNKNOWN
+        self._door.tally.count_unread(method, error)
         self.transport.write(
             refusal(
                 error,
                 self.server_state.default_headers,
                 client=self._client_host,
-                method=self.parser.get_method().decode() if self.url else UNKNOWN,
+                method=method,
                 target=self.url,
             )
         )

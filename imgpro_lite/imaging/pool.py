@@ -23,6 +23,7 @@ from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
 from imgpro_lite.imaging.waiting import Job, WaitingLine
 from imgpro_lite.models import Strip
 from imgpro_lite.settings import ImagingSettings
+from imgpro_lite.tally import Outcome, Replaced, WorkTally
 
 logger = logging.getLogger("imgpro_lite.imaging")
 
@@ -36,18 +37,23 @@ _RESTART_SECONDS = 1.0
 _BROKEN = "The file could not be decoded: it is damaged, incomplete, too complex, or not what it seems to be."
 _CANNOT = "The picture could not be made in this size and format."
 
+# Why a worker goes with a job that ended like this.
+_REPLACED = {Outcome.TOO_SLOW: Replaced.TOO_SLOW, Outcome.DIED: Replaced.DIED}
+
 
 class WorkerPool:
     """Decodes and encodes pictures in processes of their own."""
 
-    def __init__(self, settings: ImagingSettings, *, niceness: int = 0) -> None:
+    def __init__(self, settings: ImagingSettings, *, niceness: int = 0, tally: WorkTally | None = None) -> None:
         self._settings = settings
+        self.tally = tally or WorkTally()
         self._count, memory_mb = share_out(settings, sandbox.count_cores(), sandbox.total_memory_mb())
         self.limits = Limits(memory_mb, settings.max_megapixels, niceness)
-        self._line = WaitingLine(self._count, settings.queue_seconds)
+        self.line = WaitingLine(self._count, settings.queue_seconds)
         self._workers: set[WorkerProcess] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._busy = 0
+        self.busy = 0
+        """How many workers do a job now."""
         self._last_answer_at = -_FRESH_ANSWER_SECONDS
 
     @property
@@ -76,14 +82,14 @@ class WorkerPool:
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
         await asyncio.gather(*(self._end_worker(worker) for worker in list(self._workers)))
-        self._line.dismiss(_stopping())
+        self.line.dismiss(_stopping())
 
     async def ping(self) -> None:
         """Return when a worker answers. Raises Overloaded when none does.
 
         One at work counts: its deadline sees to it that it answers or is replaced.
         """
-        if self._busy or time.monotonic() - self._last_answer_at < _FRESH_ANSWER_SECONDS:
+        if self.busy or time.monotonic() - self._last_answer_at < _FRESH_ANSWER_SECONDS:
             return
         job = Job({"do": "ping"}, None, (), _PING_SECONDS, Priority.UPLOAD, errors.TransformFailed, _CANNOT)
         try:
@@ -167,17 +173,17 @@ class WorkerPool:
         """Stand in line and wait for the answer. A caller who is cancelled is forgotten; the worker ends its job."""
         if not self._tasks:
             raise RuntimeError("the pool is not running")
-        self._line.join(job)
+        self.line.join(job)
         try:
             return await job.answer
         finally:
-            self._line.leave(job)
+            self.line.leave(job)
 
     async def _run_worker(self, worker: WorkerProcess | None) -> None:
         """Do one job after the other, with one process after the other."""
         while True:
             worker = worker or await self._start_worker_patiently()
-            job = await self._line.next()
+            job = await self.line.next()
             try:
                 worker = await self._finish(job, worker)
             except asyncio.CancelledError:
@@ -189,21 +195,23 @@ class WorkerPool:
     async def _finish(self, job: Job, worker: WorkerProcess) -> WorkerProcess | None:
         """Have the job done, by this worker or another: the one to go on with, None when it is worn out."""
         if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
-            await self._end_worker(worker)
+            await self._replace(worker, Replaced.DIED)
             worker = await self._start_worker_patiently()
         started_at = time.monotonic()
         try:
             is_fit = await self._serve(job, worker)
         except WorkerDied as error:
             logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
-            await self._end_worker(worker)
+            await self._replace(worker, Replaced.DIED)
             worker = await self._start_worker_patiently()
             is_fit = await self._serve_again(job, worker)
+        seconds = time.monotonic() - started_at
         if job.source is not None:  # not a ping
-            self._line.learn(time.monotonic() - started_at)
+            self.line.learn(seconds)
+        self.tally.count_job(job.message, job.outcome, seconds)
         if is_fit and worker.jobs_done < self._settings.jobs_per_worker:
             return worker
-        await self._end_worker(worker)
+        await self._replace(worker, _REPLACED.get(job.outcome, Replaced.ROUTINE))
         return None
 
     async def _serve_again(self, job: Job, worker: WorkerProcess) -> bool:
@@ -215,6 +223,7 @@ class WorkerPool:
             return await self._serve(job, worker)
         except WorkerDied as error:
             logger.warning("%s of %s: the worker died again: %s", job.message["do"], job.source, error)
+            job.outcome = Outcome.DIED
             job.fail(why=f"The worker died: {error}.")
             return False
 
@@ -231,6 +240,7 @@ class WorkerPool:
                 job.settle(answer)
         except TimeoutError:
             logger.info("%s of %s: killed after %g s", job.message["do"], job.source, job.deadline_seconds)
+            job.outcome = Outcome.TOO_SLOW
             job.fail(why=f"It took longer than {job.deadline_seconds:g} s.")
             return False
         except WorkerDied:
@@ -249,11 +259,11 @@ class WorkerPool:
     @contextmanager
     def _at_work(self) -> Iterator[None]:
         """Count a worker as busy, for at most its deadline."""
-        self._busy += 1
+        self.busy += 1
         try:
             yield
         finally:
-            self._busy -= 1
+            self.busy -= 1
 
     async def _start_worker(self) -> WorkerProcess:
         worker = await WorkerProcess.start(self.limits)
@@ -268,6 +278,11 @@ class WorkerPool:
             except (WorkerDied, OSError):  # TimeoutError is an OSError
                 logger.exception("a worker does not start")
                 await asyncio.sleep(_RESTART_SECONDS)
+
+    async def _replace(self, worker: WorkerProcess, why: Replaced) -> None:
+        """End a worker that another is to follow."""
+        self.tally.replaced[why] += 1
+        await self._end_worker(worker)
 
     async def _end_worker(self, worker: WorkerProcess) -> None:
         await worker.kill()

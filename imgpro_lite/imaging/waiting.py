@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from imgpro_lite import errors
 from imgpro_lite.imaging.jobs import Priority
+from imgpro_lite.tally import Outcome
 
 logger = logging.getLogger("imgpro_lite.imaging")
 
@@ -44,6 +45,8 @@ class Job:
     """Who it is for. Owners take turns, so that one with many jobs does not keep the others waiting for all of them."""
     turn: int = 0
     is_waiting: bool = False
+    outcome: Outcome = Outcome.FAILED
+    """For those who count jobs; also of one whose caller has gone."""
     answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
@@ -64,6 +67,8 @@ class Job:
             logger.info("%s of %s: %s", self.message["do"], self.source, answer["failed"])
         if "made" in answer:
             self.on_made(answer["made"])
+        if "done" in answer or "refused" in answer:
+            self.outcome = Outcome.DONE if "done" in answer else Outcome.REFUSED
         if self.answer.done():  # the caller was cancelled, or has its answer already
             return
         if "done" in answer:
@@ -149,6 +154,13 @@ class WaitingLine:
             self._queue.get_nowait().job.fail(error)
         self._waiting.clear()
         self._turns.clear()
+
+    def count_waiting(self) -> dict[Priority, int]:
+        """How many jobs of each priority wait."""
+        counts = dict.fromkeys(Priority, 0)
+        for (priority, _turn), count in self._waiting.items():
+            counts[priority] += count
+        return counts
 
     def learn(self, seconds: float) -> None:
         """Tell how long a job took."""

@@ -138,7 +138,9 @@ def uploads_used_up(rt: Runtime, team: Team, usage: Usage) -> QuotaExceeded:
     now = rt.clock.now()
     larger = _upgrade(rt, team, rt.plans.more_uploads_than(rt.plans.get(team.plan)))
     action = larger or Action("wait", seconds=month_ends_at(now) - now)
-    return _quota_exceeded("Monthly upload limit reached.", usage, action)
+    refusal = _quota_exceeded("Monthly upload limit reached.", usage, action)
+    refusal.quota = "month"
+    return refusal
 
 
 def _quota_exceeded(message: str, usage: Usage, action: Action | None) -> QuotaExceeded:

@@ -163,7 +163,9 @@ async def _transform_intermediate(maker: Maker, variant: Variant, target: Path, 
             log.info("the intermediate %s cannot be used: %s", name, error)
             maker.intermediates.remove(name)
         else:
+            maker.intermediates.hits += 1
             return True
+    maker.intermediates.misses += 1
     return False
 
 

@@ -27,7 +27,7 @@ async def refine_forever(rt: Runtime) -> None:
     """Work off rt.refinements until cancelled."""
     while True:
         await rt.refinements.wait()
-        pool = WorkerPool(rt.settings.imaging.model_copy(update={"workers": 1}), niceness=NICENESS)
+        pool = WorkerPool(rt.settings.imaging.model_copy(update={"workers": 1}), niceness=NICENESS, tally=rt.pool.tally)
         try:
             await pool.start()
             await _work(rt, pool)

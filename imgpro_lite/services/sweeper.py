@@ -42,10 +42,12 @@ async def sweep(rt: Runtime) -> Swept:
     await remove_doubtful(rt.db, rt.blobs)
     while count := await rt.db.write_freeing(_mark_expired):
         expired += count
+        rt.tally.swept["expired"] += count
     deleted_before = rt.clock.now() - _grace_seconds(rt)
     while count := await rt.db.write_freeing(_delete_due, deleted_before):
         reached("sweep.rows_committed")
         purged += count
+        rt.tally.swept["purged"] += count
     while listed := await rt.db.read(list_purgeable, STEP_FILES):
         for cache in (rt.maker.cache, rt.maker.intermediates):
             for name in await asyncio.to_thread(cache.remove_files, listed.variants):

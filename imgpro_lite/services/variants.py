@@ -73,6 +73,8 @@ def _open_original(rt: Runtime, media: Media) -> int:
 async def _open_made(rt: Runtime, variant: Variant, name: str) -> int:
     for _ in range(OPEN_ATTEMPTS):
         descriptor = rt.maker.cache.open(name, rt.clock.now())
+        rt.maker.cache.hits += descriptor is not None
+        rt.maker.cache.misses += descriptor is None
         if descriptor is None:
             await make_checked(rt, rt.maker, variant, name)
             descriptor = rt.maker.cache.open(name, rt.clock.now())

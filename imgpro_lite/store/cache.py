@@ -53,6 +53,9 @@ class VariantCache:
     def __init__(self, directory: Path, max_bytes: int) -> None:
         self.root = directory
         self.max_bytes = max_bytes
+        self.hits = 0
+        """How often what was asked for was there: counted, as `misses`, by those who ask for somebody."""
+        self.misses = 0
         self._files = CacheFiles(directory)
         self._entries: OrderedDict[str, _Entry] = OrderedDict()  # least recently used first
         self._total_bytes = 0
@@ -68,6 +71,11 @@ class VariantCache:
     def total_bytes(self) -> int:
         """Bytes of all variants on disk, as far as is known."""
         return self._total_bytes
+
+    @property
+    def count(self) -> int:
+        """How many files there are, as far as is known."""
+        return len(self._entries)
 
     def prepare(self, *, beside_server: bool = False) -> None:
         """Make the directory and take up what an earlier run left in it.

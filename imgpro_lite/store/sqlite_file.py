@@ -85,6 +85,21 @@ def connect_unwritable(path: Path) -> sqlite3.Connection:
     return conn
 
 
+def connect_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that leaves everything as it is, beside a running server or alone, also for another user than the
+    server's: it makes no file that would then be its. Raises OperatorError and sqlite3.Error."""
+    # The index of the log is there while anybody has the database open, and after a crash.
+    mode = "mode=ro" if Path(f"{path}-shm").exists() else "immutable=1"
+    conn = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
+    try:
+        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
+        _refuse_foreign(conn, path)
+    except BaseException:
+        conn.close()
+        raise
+    return conn
+
+
 def is_damaged(error: BaseException | None) -> bool:
     """Whether SQLite says that the file is not, or no longer, a database."""
     if not isinstance(error, sqlite3.DatabaseError):

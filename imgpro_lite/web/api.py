@@ -1,11 +1,13 @@
 """The /v1 handlers for keys, uploads and imports: parse, one service call, present."""
 
-from collections.abc import Callable
+import asyncio
+import contextlib
+from collections.abc import Callable, Iterator
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from imgpro_lite.bodies import KeyFields, UploadFields, import_fields, parse, upload_fields
-from imgpro_lite.errors import QuotaExceeded
+from imgpro_lite.errors import ImgProError, InternalError, QuotaExceeded
 from imgpro_lite.models import Ability, Caller, Media, Team, TeamKind
 from imgpro_lite.services import accounts, imports, limits, uploads
 from imgpro_lite.store.spool import SpooledFile, open_spool
@@ -28,7 +30,8 @@ async def create_key(request: Request) -> JsonAnswer:
 
 async def upload(request: Request) -> JsonAnswer:
     """POST /v1/upload"""
-    media = await receive_media(request)
+    with counted(request, "upload"):
+        media = await receive_media(request)
     return JsonAnswer(present_upload(runtime(request), media), 201, limit_headers(request))
 
 
@@ -56,6 +59,12 @@ async def receive_media(
 
 async def import_(request: Request) -> JsonAnswer:
     """POST /v1/import"""
+    with counted(request, "import"):
+        media = await _import(request)
+    return JsonAnswer(present_upload(runtime(request), media), 201, limit_headers(request))
+
+
+async def _import(request: Request) -> Media:
     rt = runtime(request)
     caller = await _admit(request, is_import=True)
     url, fields = import_fields(await read_json_object(request), anonymous=caller.anonymous)
@@ -63,8 +72,26 @@ async def import_(request: Request) -> JsonAnswer:
     async with open_spool(rt.blobs, rt.large_bodies) as spool:
         async with ends_with_client(request):
             file = await imports.fetch_image(rt, caller, url, spool, request.state.request_id)
-        media = await _store(request, caller, file, fields, imports.file_name(url))
-    return JsonAnswer(present_upload(rt, media), 201, limit_headers(request))
+        return await _store(request, caller, file, fields, imports.file_name(url))
+
+
+@contextlib.contextmanager
+def counted(request: Request, source: str) -> Iterator[None]:
+    """Count what becomes of an image that is sent: stored, or the code of the error."""
+    outcome = "aborted"  # ClientDisconnect, or the server stops
+    try:
+        yield
+        outcome = "stored"
+    except ImgProError as error:
+        outcome = error.code
+        raise
+    except (ClientDisconnect, asyncio.CancelledError):
+        raise
+    except Exception:
+        outcome = InternalError.code
+        raise
+    finally:
+        runtime(request).tally.uploads[source, outcome] += 1
 
 
 async def _admit(request: Request, visitor: Caller | None = None, *, is_import: bool = False) -> Caller:

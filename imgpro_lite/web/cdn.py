@@ -27,6 +27,7 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font
 async def image(request: Request) -> Response:
     """GET /{team_hash}/{media_id}.{extension}"""
     rt = runtime(request)
+    rt.tally.memory_misses += 1
     generation = rt.hot.generation
     params = request.path_params
     target = parse_extension(params["extension"])

@@ -14,6 +14,7 @@ from imgpro_lite.hot_answers import HotAnswer
 from imgpro_lite.logs import ACCESS_LOGGER, log_request
 from imgpro_lite.runtime import Runtime
 from imgpro_lite.settings import Settings
+from imgpro_lite.tally import Tally
 from imgpro_lite.web.conditions import is_match
 from imgpro_lite.web.hosts import Hosts
 from imgpro_lite.web.requests import client_address
@@ -31,8 +32,9 @@ _access_log = logging.getLogger(ACCESS_LOGGER)
 class HotPath:
     """Sends hot answers; everything else goes on to the application."""
 
-    def __init__(self, app: ASGIApp, settings: Settings) -> None:
+    def __init__(self, app: ASGIApp, settings: Settings, tally: Tally | None = None) -> None:
         self._app = app
+        self._tally = tally
         self._hosts = Hosts(settings)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -54,6 +56,9 @@ class HotPath:
         with_id = [*fields, (b"x-request-id", request_id.encode())]
         await send({"type": "http.response.start", "status": status, "headers": with_id})
         await send({"type": "http.response.body", "body": body})
+        seconds = time.perf_counter() - started_at
+        if self._tally is not None:
+            self._tally.count_hot(scope["method"], status, seconds)
         if _access_log.isEnabledFor(logging.INFO):
             # A client that is gone by now has no address.
             is_plain = scope["client"] and b"x-forwarded-for" not in headers
@@ -64,7 +69,7 @@ class HotPath:
                 path=scope["path"],
                 status=status,
                 response_bytes=len(body),
-                seconds=time.perf_counter() - started_at,
+                seconds=seconds,
             )
 
     def _is_hot(self, headers: dict[bytes, bytes]) -> bool:

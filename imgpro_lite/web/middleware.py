@@ -7,12 +7,14 @@ import time
 
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import ClientDisconnect, Request
+from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from imgpro_lite import ids
 from imgpro_lite.errors import InternalError, NotFound, Overloaded
 from imgpro_lite.logs import log_request
 from imgpro_lite.settings import BYTES_PER_MB, Settings
+from imgpro_lite.tally import NO_ROUTE, Tally
 from imgpro_lite.web.hosts import HEALTH_PATH, Hosts, is_page, part_of
 from imgpro_lite.web.requests import client_address, runtime
 from imgpro_lite.web.responses import CORS_HEADERS, render_error
@@ -26,13 +28,24 @@ CLIENT_CLOSED_REQUEST = 499  # nginx's number for "the client went away"; it is 
 class RequestLog:
     """Gives each request an id, writes its line to the log, and turns what nobody expected into a 500 with that id."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, tally: Tally | None = None) -> None:
         self._app = app
+        self._tally = tally
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
+        if self._tally is None:
+            await self._answer(scope, receive, send)
+            return
+        self._tally.in_flight += 1
+        try:
+            await self._answer(scope, receive, send)
+        finally:
+            self._tally.in_flight -= 1
+
+    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         started_at = time.perf_counter()
         request_id = ids.new_request_id()
         scope.setdefault("state", {})["request_id"] = request_id
@@ -62,6 +75,9 @@ class RequestLog:
                 answer = await render_error(request, InternalError())
                 await answer(scope, receive, send_with_id)
         finally:
+            seconds = time.perf_counter() - started_at
+            if self._tally is not None:
+                self._tally.count_request(scope["method"], scope["state"].get("route", NO_ROUTE), status, seconds)
             log_request(
                 request_id=request_id,
                 client=client_address(request, runtime(request)),
@@ -69,7 +85,7 @@ class RequestLog:
                 path=scope["path"],
                 status=status,
                 response_bytes=sent_bytes,
-                seconds=time.perf_counter() - started_at,
+                seconds=seconds,
             )
 
 
@@ -190,7 +206,11 @@ class Addresses:
                 await answer(scope, receive, send)
                 return
             scope = {**scope, "path": path}
-        await self._app(scope, receive, send)
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            if isinstance(route := scope.get("route"), Route):
+                scope["state"]["route"] = route.path_format
 
     def _is_served(self, scope: Scope, path: str) -> bool:
         host = Headers(scope=scope).get("host", "")

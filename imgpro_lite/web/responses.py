@@ -106,6 +106,7 @@ def preflight_headers(request: Request) -> dict[str, str]:
 async def render_error(request: Request, error: Exception) -> Response:
     """Any refusal: a page where people are, else JSON in the contract's shape (decision 47)."""
     assert isinstance(error, ImgProError)
+    runtime(request).tally.count_refusal(error)
     if error.status >= 500 and not isinstance(error, InternalError):  # whoever raised that one has logged why
         # Being busy is no riddle: a flood that is refused must not cost more by its tracebacks.
         shown = error if error.__cause__ is not None else None

@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from imgpro_lite.errors import Forbidden, MissingFile
 from imgpro_lite.models import Ability, Media
 from imgpro_lite.services import sessions
-from imgpro_lite.web.api import receive_media
+from imgpro_lite.web.api import counted, receive_media
 from imgpro_lite.web.cookies import says_where_from
 from imgpro_lite.web.page_answer import PageAnswer, pages
 from imgpro_lite.web.pages import SEE_OTHER
@@ -59,7 +59,8 @@ async def upload_form(request: Request) -> Response:
     if request.headers.get("sec-fetch-site", "none") not in _OWN_SITE:
         raise Forbidden("This form can only be sent from its own page.")
     try:
-        media = await _receive_form(request)
+        with counted(request, "page"):
+            media = await _receive_form(request)
     except MissingFile:  # whose words are for who writes programs
         raise MissingFile(NO_PICTURE) from None
     # A path and not the whole address, so that it also works under a name that the settings do not know.

@@ -34,9 +34,15 @@ def pinned(core: int) -> list[str]:
     return ["taskset", "-c", str(core)]
 
 
-def load(url: str, core: int, headers: dict[str, str] | None = None, connections: int = CONNECTIONS) -> Load:
+def load(
+    url: str,
+    core: int,
+    headers: dict[str, str] | None = None,
+    connections: int = CONNECTIONS,
+    seconds: int = SECONDS,
+) -> Load:
     """GET the address as often as the server can. Raises when an answer was an error."""
-    command = [*pinned(core), "wrk", "-t", "1", "-c", str(connections), "-d", str(SECONDS), "--latency"]
+    command = [*pinned(core), "wrk", "-t", "1", "-c", str(connections), "-d", str(seconds), "--latency"]
     for name, value in (headers or {}).items():
         command += ["-H", f"{name}: {value}"]
     output = subprocess.check_output([*command, url], text=True)

@@ -1,0 +1,103 @@
+"""Who may read and write what."""
+
+import os
+import stat
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+from imgpro_lite.services.diagnosis.finding import Area, Finding, Level
+from imgpro_lite.store.data_dir import list_exposed
+
+# What the configuration file may have that others must not know, by table and key.
+_SECRET_SETTINGS = (("mail", "password"), ("metrics", "token"))
+
+
+def check_access(directory: Path, config_path: Path | None) -> list[Finding]:
+    """What there is to say of the data directory and the configuration file."""
+    found = [*_user(), *_config_file(config_path)]
+    try:
+        found += _data_dir(directory)
+    except OSError as error:
+        found.append(_unusable(directory, f"{error.strerror}: {error.filename}"))
+    return found or [Finding(Level.OK, Area.ACCESS, "Files and directories are this user's, and private.")]
+
+
+def _user() -> Iterator[Finding]:
+    if hasattr(os, "geteuid") and os.geteuid() == 0:
+        yield Finding(
+            Level.WARNING,
+            Area.ACCESS,
+            "This runs as root.",
+            "If the server does too, whoever finds a hole in it has the whole machine.",
+            "Run it as a user of its own.",
+        )
+
+
+def _data_dir(directory: Path) -> Iterator[Finding]:
+    try:
+        status = directory.stat()
+    except FileNotFoundError:
+        return
+    if not directory.is_dir():
+        yield _unusable(directory, "it is no directory")
+        return
+    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+        yield _unusable(directory, f"user {_own_uid()} may not read and write it, and it belongs to {status.st_uid}")
+        return
+    for found in list_exposed(directory):
+        yield Finding(
+            Level.WARNING,
+            Area.ACCESS,
+            f"Other users of this machine may read {found.path} (mode {found.mode:o}).",
+            "They see private images, e-mail addresses, or what signs links.",
+            f"Make it private: chmod {found.private_mode:o} {found.path}",
+        )
+    if sys.platform != "win32":
+        yield from _owners(directory, status.st_uid)
+
+
+def _owners(directory: Path, owner: int) -> Iterator[Finding]:
+    strange = sorted(path.name for path in directory.iterdir() if path.lstat().st_uid != owner)
+    if strange:
+        yield Finding(
+            Level.WARNING,
+            Area.ACCESS,
+            f"In {directory}, which belongs to user {owner}, these belong to others: {', '.join(strange)}.",
+            "The server may not be able to write them.",
+            f"chown -R {owner} {directory}",
+        )
+
+
+def _unusable(directory: Path, reason: str) -> Finding:
+    return Finding(
+        Level.FAILURE,
+        Area.ACCESS,
+        f"The data directory {directory} cannot be used: {reason}.",
+        "No server starts on it as this user.",
+        "Run this as the user that the server runs as, or name another directory with --data-dir.",
+    )
+
+
+def _own_uid() -> int | str:
+    return os.geteuid() if hasattr(os, "geteuid") else "of this process"
+
+
+def _config_file(path: Path | None) -> Iterator[Finding]:
+    if path is None or sys.platform == "win32":
+        return
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        tables = tomllib.loads(path.read_text("utf-8-sig"))
+    except (OSError, ValueError):  # then it was not read either
+        return
+    secret = [f"[{table}] {key}" for table, key in _SECRET_SETTINGS if tables.get(table, {}).get(key)]
+    if secret and mode & stat.S_IROTH:
+        yield Finding(
+            Level.WARNING,
+            Area.ACCESS,
+            f"Other users of this machine may read {path} (mode {mode:o}), which has {' and '.join(secret)}.",
+            "They could send mail in your name, or read the metrics.",
+            f"chmod {mode & ~stat.S_IRWXO:o} {path}",
+        )
