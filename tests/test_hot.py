@@ -226,7 +226,7 @@ def test_what_is_not_an_image_is_not_kept(shared: Api, stem: str) -> None:
 
 
 def test_memory_is_bounded_and_the_least_recently_used_goes(start: ApiFactory) -> None:
-    api = start(cache={"memory_mb": 1})
+    api = start(cache={"memory_mb": 1}, uploads={"strip_location": "never"})  # what pads the pictures stays
     picture = make_image("png", 4, 3) + bytes(100_000)  # ten with 3 KB beside each
     stems = [put(api, picture + bytes([number])) for number in range(12)]
     for stem in stems[:10]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 from commands import run_main
+from proxies import code_blocks
 from running import Start, servers, until
 
 from imgpro_lite.cli.systemd_unit import Installation, unit_text
@@ -64,11 +65,11 @@ def test_its_options_and_settings_are_in_it(tmp_path: Path) -> None:
     assert values(unit, "TimeoutStopSec") == ["65"]
 
 
-def test_a_single_file_program_may_speak_through_a_process_of_its_own() -> None:
+def test_a_single_file_program_has_a_place_to_unpack_itself() -> None:
     program = Path("/usr/local/bin/imgpro-lite")
     unit = unit_text(Installation((str(program),), Path("/srv/pictures"), None, "pictures", (program,), True), 30)
     assert values(unit, "ExecStart") == [f"{program} serve --data-dir /srv/pictures"]
-    assert values(unit, "NotifyAccess") == ["all"]
+    assert values(unit, "CacheDirectory") == ["imgpro-lite"]
     assert values(unit, "ProtectHome") == ["yes"]
 
 
@@ -93,6 +94,21 @@ def test_systemd_takes_it(tmp_path: Path, arguments: tuple[str, ...]) -> None:
     checked = subprocess.run(
         ["systemd-analyze", "verify", str(tmp_path / "imgpro-lite.service")], capture_output=True, text=True, timeout=30
     )
+    ours = [line for line in checked.stderr.splitlines() if "imgpro-lite" in line]
+    assert (ours, checked.returncode) == ([], 0)
+
+
+@needs_systemd
+def test_systemd_takes_the_backups_of_the_readme(tmp_path: Path) -> None:
+    service, timer = code_blocks("ini", "Backups")
+    assert values(service, "ReadWritePaths") == ["/var/lib/imgpro-lite /mnt/backup"]
+    program = Path(sys.executable).parent / "imgpro-lite"
+    assert "/usr/local/bin/imgpro-lite backup" in service
+    names = ["imgpro-lite-backup.service", "imgpro-lite-backup.timer"]
+    for name, text in zip(names, [service.replace("/usr/local/bin/imgpro-lite", str(program)), timer], strict=True):
+        (tmp_path / name).write_text(text, "utf-8")
+    command = ["systemd-analyze", "verify", *(str(tmp_path / name) for name in names)]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=30)
     ours = [line for line in checked.stderr.splitlines() if "imgpro-lite" in line]
     assert (ours, checked.returncode) == ([], 0)
 

@@ -158,6 +158,7 @@ def test_the_default_name_is_that_of_the_file(shared: Api, filename: str | bytes
         "blobs",
         "cache",
         "intermediates",
+        "manifests",
         "tmp",
         "imgpro.db",
         "imgpro.db-shm",

@@ -69,7 +69,8 @@ def _is_frozen() -> bool:
 def _program() -> tuple[str, ...]:
     """The command that runs this installation, whatever the directory and the search path."""
     if _is_frozen():
-        return (os.path.abspath(sys.executable),)  # noqa: PTH100 - a link stays one: upgrades may turn it
+        # What runs is an unpacked copy, which the next version has elsewhere.
+        return (os.environ.get("_IMGPRO_LITE_FILE", sys.executable),)
     script = Path(sys.executable).parent / "imgpro-lite"
     return (str(script),) if script.exists() else (sys.executable, "-P", "-m", "imgpro_lite")
 
@@ -77,6 +78,8 @@ def _program() -> tuple[str, ...]:
 def _places(*paths: Path | None) -> tuple[Path, ...]:
     """All that the server must be able to read."""
     given = [path.absolute() for path in paths if path]
+    if _is_frozen():  # the server unpacks itself in a directory of its own
+        return (Path(_program()[0]), *given)
     return (Path(sys.executable), Path(sys.prefix), Path(sys.base_prefix), *given)
 
 

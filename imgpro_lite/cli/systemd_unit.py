@@ -21,14 +21,14 @@ RequiresMountsFor=$mount
 
 [Service]
 Type=notify
-NotifyAccess=$notify_access
+NotifyAccess=main
 ExecStart=$command
 # Secrets, such as IMGPRO_MAIL_PASSWORD=…, in a file that only root can read. It need not exist.
 EnvironmentFile=-/etc/imgpro-lite/environment
 User=$user
 Group=$user
 UMask=0077
-$data_dir
+$directories
 
 # A wrong configuration (status 2) does not become right by itself; everything else is tried again.
 Restart=on-failure
@@ -118,20 +118,26 @@ def unit_text(installation: Installation, shutdown_seconds: int) -> str:
     command = [*installation.program, "serve", "--data-dir", str(data_dir)]
     if installation.config_path:
         command += ["--config", str(installation.config_path.absolute())]
-    state = _quoted(installation.state_name) if installation.state_name else ""
     return _UNIT.substitute(
         command=" ".join(_quoted(word).replace("$", "$$") for word in command),
         mount=_quoted(str(data_dir)),
         user=installation.user,
-        data_dir=f"StateDirectory={state}\nStateDirectoryMode=0700"
-        if state
-        else f"ReadWritePaths={_quoted(str(data_dir))}",
-        # The loader of a single-file program starts the program itself, which is then another process.
-        notify_access="all" if installation.is_single_file else "main",
+        directories="\n".join(_directories(installation)),
         shutdown_seconds=shutdown_seconds,
         stop_seconds=shutdown_seconds + STOP_SPARE_SECONDS,
         protect_home="read-only" if installation.is_below_home else "yes",
     )
+
+
+def _directories(installation: Installation) -> list[str]:
+    """Where the server may write."""
+    if installation.state_name:
+        lines = [f"StateDirectory={_quoted(installation.state_name)}", "StateDirectoryMode=0700"]
+    else:
+        lines = [f"ReadWritePaths={_quoted(str(installation.data_dir))}"]
+    if installation.is_single_file:  # it unpacks itself there, once
+        lines += ["CacheDirectory=imgpro-lite", "CacheDirectoryMode=0700"]
+    return lines
 
 
 def _quoted(word: str) -> str:
