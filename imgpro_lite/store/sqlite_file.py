@@ -249,9 +249,9 @@ def _refuse_lost(conn: sqlite3.Connection) -> None:
     if has_images or any(path.parent.glob("manifests/teams/*")):
         found = f"{path.parent / 'blobs'} has images" if has_images else f"{path.parent / 'manifests'} has keys"
         raise OperatorError(
-            f"The database {path} is missing or empty, but {found}. Run `imgpro-lite restore DEST --replace`, if there is "
-            "a backup, or `imgpro-lite rebuild`, which makes the database anew; or move blobs and manifests away to begin "
-            "anew. Nothing was changed."
+            f"The database {path} is missing or empty, but {found}. Run `imgpro-lite restore DEST --replace`, if there "
+            "is a backup, or `imgpro-lite rebuild`, which makes the database anew; or move blobs and manifests away to "
+            "begin anew. Nothing was changed."
         )
 
 
