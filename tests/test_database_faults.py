@@ -74,13 +74,14 @@ def test_a_database_that_was_lost_is_not_made_anew(start: ApiFactory, lose: Call
     (api.data_dir / "running").touch()
     lose(api.data_dir / "imgpro.db")
     before = files_below(api.data_dir / "blobs")
-    with pytest.raises(OperatorError, match="from a backup") as refusal:
+    with pytest.raises(OperatorError, match="restore DEST") as refusal:
         start()
     assert "blobs" in str(refusal.value)
     assert files_below(api.data_dir / "blobs") == before
     with pytest.raises(OperatorError), open_for_command(api.data_dir / "imgpro.db", FakeClock()):
         pass
-    shutil.rmtree(api.data_dir / "blobs")
+    for name in ("blobs", "manifests"):
+        shutil.rmtree(api.data_dir / name, ignore_errors=True)
     assert start().client.get("/healthz").status_code == 200
 
 
