@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from facade import Ask, Facade, Reply, facade
+from images import make_image
 from library import picture
 from running import command, environment
 from transfers import CONTRACT_FIELDS, Site, push, run_transfer, site
@@ -67,6 +68,37 @@ def test_an_upload_that_arrived_without_its_answer(
     assert result.exit_code == 0, result.stderr
     assert "4 copied" in result.stderr
     assert far.names() == ["0", *names]
+
+
+def shrinking(ask: Ask, reply: Reply) -> Reply:
+    """A destination that takes metadata out: what it stores is smaller than what was sent."""
+    images = [reply.body, *reply.body.get("items", [])] if isinstance(reply.body, dict) else []
+    for image in images:
+        if "filesize" in image:
+            image["filesize"] -= 1
+    return reply
+
+
+def test_a_destination_that_takes_metadata_out(near: Site, far: Site, front: Facade, tmp_path: Path) -> None:
+    """What arrived without its answer is known by all else; of two that are alike, none is taken for the other."""
+    names = add_some(near, 2, tags="b,a", namespace="ns")
+    lost = iter([Reply(0), None])
+    front.after = lambda ask, reply: (next(lost, None) if ask.is_upload else None) or shrinking(ask, reply)
+    far.add(picture(0), name="0", namespace="ns")  # without its tags
+    far.add(picture(0), name="0", namespace="ns", tags="a,b", external_id="x")
+    result = push(near, far, tmp_path, url=front.url)
+    assert (result.exit_code, "another size" in result.stderr) == (0, True)
+    assert far.names() == [*names, "0", "0"]
+
+
+def test_two_that_may_be_meant(near: Site, far: Site, front: Facade, tmp_path: Path) -> None:
+    """Nothing is left out, even where another program has uploaded one that is alike."""
+    add_some(near, 1)
+    far.add(make_image("png", 4, 3), name="0")
+    lost = iter([Reply(0)])
+    front.after = lambda ask, reply: (next(lost, None) if ask.is_upload else None) or shrinking(ask, reply)
+    assert push(near, far, tmp_path, url=front.url).exit_code == 0
+    assert far.names() == ["0", "0", "0"]
 
 
 def test_an_upload_that_did_not_arrive(near: Site, far: Site, front: Facade, tmp_path: Path) -> None:

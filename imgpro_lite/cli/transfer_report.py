@@ -92,6 +92,8 @@ class Report:
         if result.outcome is Outcome.COPIED and result.image is not None:
             self._copied_bytes += result.image.filesize_bytes
         self._advance()
+        if result.note:
+            self.say(f"{result.old_id}: {result.note}")
         if self._as_json:
             self._print(json.dumps(_line_of(result)))
         elif result.error:

@@ -18,12 +18,16 @@ from imgpro_lite.client.transfer.images import Image, fields_of, form_of, parse_
 from imgpro_lite.client.transfer.journal import Doubt, Journal, doubt_about
 from imgpro_lite.client.transfer.originals import Original, Originals
 from imgpro_lite.client.transfer.patience import ATTEMPTS, Patience
-from imgpro_lite.client.transfer.settling import find_arrived
+from imgpro_lite.client.transfer.settling import find_arrived, is_changed
 from imgpro_lite.client.transfer.sides import Answer, Side
 from imgpro_lite.client.transfer.turns import Turns
 
 # What a server says of a key, or of its own state, and not of an image; the last two after it was waited for.
 _FOR_ALL = frozenset({401, 403, 429, 503})
+
+_CHANGED = (
+    "its upload was cut off, and the destination has it with another size, as it does where it takes metadata out"
+)
 
 
 class Outcome(StrEnum):
@@ -39,7 +43,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """An image and what became of it. `media` is the new one, as far as it is known; `error` says why there is none.
+    """An image and what became of it. `media` is the new one, as far as it is known; `error` says why there is none,
+    and `note` what is to be known of it.
 
     `ends_all` is a refusal that every other image would get too.
     """
@@ -50,6 +55,7 @@ class Result:
     media: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     ends_all: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,12 +177,13 @@ class Copying:
             return self._upload(image, original, form)
 
     def _upload(self, image: Image, original: Original, form: Mapping[str, str]) -> Result:
-        doubt = doubt_about(image, self._destination.now())
+        doubt = doubt_about(image, original.size_bytes, self._destination.now())
         if image.external_id is None:
             self._journal.begin(doubt)
         answer = self._send(image, original, form, doubt)
         if not isinstance(answer, Answer):
-            return Result(image.id, Outcome.COPIED, image, answer)
+            note = _CHANGED if is_changed(doubt, answer) else ""
+            return Result(image.id, Outcome.COPIED, image, answer, note=note)
         if answer.status == 201:
             self._journal.finish(doubt, answer.body)
             return Result(image.id, Outcome.COPIED, image, answer.body)
