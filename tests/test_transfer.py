@@ -1,7 +1,6 @@
 """`imgpro-lite push` and `pull`: what arrives on the other side, in which order, and what is done again."""
 
 import csv
-import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -99,21 +98,16 @@ def test_some_of_it(near: Site, far: Site, tmp_path: Path) -> None:
     assert far.names() == ["1", "0"]
 
 
-def test_what_ends_within_the_hour_is_left_out(near: Site, far: Site, tmp_path: Path) -> None:
-    image = near.add(picture(1), ttl="3600")
-    time.sleep(1.1)  # so that less than an hour is left
-    near.add(picture(2), name="stays")
-    result = push(near, far, tmp_path)
-    assert result.exit_code == 0
-    assert far.names() == ["stays"]
-    assert f"{image['id']}: skipped: it ends within the hour" in result.stderr
-
-
 def test_an_end_that_all_images_of_a_key_have_is_not_taken_along(sites: tuple[Site, Site], tmp_path: Path) -> None:
     near, far = sites[0].team("--name", "unverified"), sites[1].team()
-    assert "expires_at" in near.add()
-    assert push(near, far, tmp_path).exit_code == 0
-    assert "expires_at" not in far.images()[0]
+    assert "expires_at" in near.add(picture(1))
+    ends = [near.add(picture(2), ttl="7200")["expires_at"], near.add(picture(3), ttl="1d")["expires_at"]]
+    result = push(near, far, tmp_path)
+    assert (result.exit_code, "images end 30 days after their upload" in result.stderr) == (0, True)
+    (day, hours, other) = far.images()
+    assert "expires_at" not in other
+    assert abs(hours["expires_at"] - ends[0]) <= 5
+    assert abs(day["expires_at"] - ends[1]) <= 5
 
 
 # ── again, and the other way ──
@@ -188,6 +182,18 @@ def test_fields_that_were_changed(near: Site, far: Site, tmp_path: Path) -> None
     assert (result.exit_code, "1 updated" in result.stderr) == (0, True)
     (copy,) = far.images()
     assert without_place(copy) == without_place(near.images()[0])
+
+
+def test_fields_that_were_cleared(near: Site, far: Site, tmp_path: Path) -> None:
+    image = near.add(picture(1), date="2020-01-01", namespace="one", external_id="x", tags="a", gone="1", kept="2")
+    near.add(picture(2), external_id="y")
+    assert push(near, far, tmp_path).exit_code == 0
+    cleared = dict.fromkeys(("date", "namespace", "external_id", "tags"))
+    near.ask("PATCH", f"/v1/media/{image['id']}", json={**cleared, "metadata": {"gone": None}})
+    assert push(near, far, tmp_path, "--update").exit_code == 0
+    assert sorted(map(str, map(without_place, far.images()))) == sorted(map(str, map(without_place, near.images())))
+    shown = str(far.images())
+    assert ("kept" in shown, "gone" in shown) == (True, False)
 
 
 # ── what is refused, and what stops it ──

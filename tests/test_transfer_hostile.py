@@ -1,5 +1,6 @@
 """`imgpro-lite pull` from a server that says and sends whatever may do harm: nothing of it does."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -99,6 +100,15 @@ def test_a_source_that_behaves(evil: Facade, near: Site, tmp_path: Path) -> None
     assert (result.exit_code, near.names()) == (0, ["[31mred"])
     for ask in evil.asked:
         assert ("Authorization" in ask.headers) == ask.path.startswith("/v1/")
+
+
+def test_what_ends_within_the_hour_is_left_out(evil: Facade, near: Site, tmp_path: Path) -> None:
+    source = Hostile(evil)
+    ends = source.add(expires_at=int(time.time()) + 1800)
+    source.add(name="stays")
+    result = pull_from(evil, near, tmp_path)
+    assert (result.exit_code, near.names()) == (0, ["stays"])
+    assert f"{ends}: skipped: it ends within the hour" in result.stderr
 
 
 # What a source says of an image, and what is said of that.

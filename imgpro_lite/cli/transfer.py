@@ -149,14 +149,15 @@ def _copy(
     check_apart(source, destination)
     check_journal(destination, journal)
     choices = Choices(wishes.parallel, wishes.created_as_date, wishes.update)
-    copying = Copying(source, destination, originals, journal, choices, patience, keeps_expiry=source_usage.verified)
+    copying = Copying(source, destination, originals, journal, choices, patience)
     if (in_doubt := len(journal.doubts)) and not wishes.dry_run:
         report.say(f"Uploads under way when the last run ended: {in_doubt}; arrived: {copying.settle()}")
     plan = _plan(source, journal, wishes, report)
-    report.begin(plan, usage)
+    key_days = None if source_usage.verified else plan.longest_days
+    report.begin(plan, usage, key_days)
     if not wishes.dry_run:
         with report.progress(plan):
-            for result in copying.run(plan.ids):
+            for result in copying.run(plan.ids, key_days):
                 report.take(result)
     if wishes.map_path:
         report.say(f"{wishes.map_path}: {journal.write_map(wishes.map_path)} old and new addresses")

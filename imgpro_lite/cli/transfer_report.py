@@ -59,8 +59,9 @@ class Report:
         else:
             echo(f"{media_id}  {size_text(shown_bytes):>9}  {shown_text(name)}")
 
-    def begin(self, plan: Plan, usage: Usage) -> None:
-        """What is about to be copied, and whether the destination can take it."""
+    def begin(self, plan: Plan, usage: Usage, key_days: int | None) -> None:
+        """What is about to be copied, and whether the destination can take it. `key_days`: when images of the source's
+        key end."""
         self.say(f"To copy: {plan.new_images:,} of {len(plan.ids):,} images, {size_text(plan.new_bytes)}")
         self._not_tried = len(plan.ids)
         self._begun_at = time.monotonic()
@@ -70,6 +71,11 @@ class Report:
             self.say(f"The destination takes {left:,} of them this month{until}. A larger plan lets all of them in.")
         if room_bytes is not None and room_bytes < plan.new_bytes:
             self.say(f"The destination has room for {size_text(room_bytes)}. A larger plan has more.")
+        if key_days is not None:
+            self.say(
+                f"The source's key is not verified: images end {key_days:,} days after their upload. The copies do "
+                "not; an image with another end of its own keeps that."
+            )
         if not usage.verified:
             self.say("The destination's key is not verified: it keeps images for a limited time. Verify it first.")
 

@@ -14,7 +14,15 @@ from enum import StrEnum
 from typing import Any
 
 from imgpro_lite.client.transfer.errors import Doubtful, Stopped, TransferError, Unreachable, Unusable
-from imgpro_lite.client.transfer.images import Image, fields_of, form_of, parse_image, remaining_seconds
+from imgpro_lite.client.transfer.images import (
+    Image,
+    changes_of,
+    ends_by_itself,
+    fields_of,
+    form_of,
+    parse_image,
+    remaining_seconds,
+)
 from imgpro_lite.client.transfer.journal import Doubt, Journal, doubt_about
 from imgpro_lite.client.transfer.originals import Original, Originals
 from imgpro_lite.client.transfer.patience import ATTEMPTS, Patience
@@ -78,17 +86,14 @@ class Copying:
         journal: Journal,
         choices: Choices,
         patience: Patience,
-        *,
-        keeps_expiry: bool,
     ) -> None:
-        """`keeps_expiry`: whether an image's end at the source is its own, and not that of all of an unverified key."""
         self._source = source
         self._destination = destination
         self._originals = originals
         self._journal = journal
         self._choices = choices
         self._patience = patience
-        self._keeps_expiry = keeps_expiry
+        self._key_days: int | None = None
         self._turns = Turns(patience)
         self._settling = threading.Lock()
 
@@ -103,9 +108,11 @@ class Copying:
                 self._journal.refuse(doubt.old_id)
         return len(found)
 
-    def run(self, ids: Sequence[str]) -> Iterator[Result]:
+    def run(self, ids: Sequence[str], key_days: int | None = None) -> Iterator[Result]:
         """The result of each image, as it is there. When the caller stops, or a server refuses in a way that holds for
-        every image, those under way are the last."""
+        every image, those under way are the last. `key_days`: an end so many days after the upload is not the image's
+        own, but that of every image of an unverified key, and is not taken along."""
+        self._key_days = key_days
         under_way: set[Future[Result | None]] = set()
         with ThreadPoolExecutor(self._choices.parallel) as pool:
             try:
@@ -164,7 +171,7 @@ class Copying:
 
     def _copy(self, number: int, image: Image) -> Result:
         ttl_seconds = None
-        if image.expires_at is not None and self._keeps_expiry:
+        if ends_by_itself(image, self._key_days):
             ttl_seconds = remaining_seconds(image, self._source.now())
             if ttl_seconds is None:
                 return Result(image.id, Outcome.SKIPPED, image, error="it ends within the hour")
@@ -227,8 +234,12 @@ class Copying:
         return Result(image.id, Outcome.PRESENT, image, {"id": there.id, "src": there.src, "url": there.url})
 
     def _update(self, image: Image, new_id: str) -> Result:
-        fields = fields_of(image, created_as_date=self._choices.created_as_date)
-        answer = self._destination.send("PATCH", f"/v1/media/{new_id}", is_repeatable=True, json=fields)
+        path = f"/v1/media/{new_id}"
+        answer = self._destination.get(path)
+        if answer.status == 200:
+            fields = fields_of(image, created_as_date=self._choices.created_as_date)
+            changes = changes_of(fields, parse_image(answer.body))
+            answer = self._destination.send("PATCH", path, is_repeatable=True, json=changes)
         if answer.status == 404:
             return Result(image.id, Outcome.SKIPPED, image, error="it has been deleted at the destination")
         if answer.status != 200:
