@@ -167,6 +167,15 @@ def test_images_that_are_none(evil: Facade, near: Site, tmp_path: Path) -> None:
     assert near.names() == ["good"]
 
 
+def test_fields_that_turn_bad(evil: Facade, near: Site, tmp_path: Path) -> None:
+    source = Hostile(evil)
+    media_id, other = source.add(), source.add()
+    assert pull_from(evil, near, tmp_path).exit_code == 0
+    source.images[media_id]["x"], source.images[other]["x"] = float("nan"), "\ud800"
+    result = pull_from(evil, near, tmp_path, "--update")
+    assert (result.stderr.count("cannot be sent on"), "2 failed" in result.stderr) == (2, True)
+
+
 def test_what_browsers_are_shown_instead_of_an_original(evil: Facade, near: Site, tmp_path: Path) -> None:
     """Only where it is asked for, and only where the original cannot be had."""
     source = Hostile(evil)

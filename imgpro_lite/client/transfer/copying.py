@@ -239,6 +239,7 @@ class Copying:
         if answer.status == 200:
             fields = fields_of(image, created_as_date=self._choices.created_as_date)
             changes = changes_of(fields, parse_image(answer.body))
+            form_of(changes, None)  # raises Unusable for what JSON cannot say
             answer = self._destination.send("PATCH", path, is_repeatable=True, json=changes)
         if answer.status == 404:
             return Result(image.id, Outcome.SKIPPED, image, error="it has been deleted at the destination")
