@@ -217,6 +217,11 @@ def test_keys_that_may_not(sites: tuple[Site, Site], near: Site, far: Site, tmp_
     assert "The source" in refusal(push(wrong, near, tmp_path))
     assert "IMGPRO_FAR_KEY" in refusal(run_transfer("push", "--to", far.url, "--server-key", "k", state=tmp_path))
     assert far.images() == []
+    unverified = sites[1].team("--name", "unverified")
+    assert "--unverified" in refusal(push(near, unverified, tmp_path))
+    assert "for a limited time" in push(near, unverified, tmp_path, "--dry-run").stderr
+    assert unverified.images() == []
+    assert "1 copied" in push(near, unverified, tmp_path, "--unverified").stderr
 
 
 def test_the_key_of_the_environment_is_for_its_server(near: Site, far: Site, tmp_path: Path) -> None:

@@ -37,6 +37,7 @@ _OPTIONS = (
     click.option(
         "--take-converted", is_flag=True, help="Where an original cannot be had, take what browsers are shown."
     ),
+    click.option("--unverified", is_flag=True, help="Copy even if the destination's key keeps images only for a time."),
     click.option("--dry-run", is_flag=True, help="Only list what would be copied."),
     click.option(
         "--map", "map_path", type=click.Path(path_type=Path), help="Write old and new addresses to a CSV file."
@@ -67,6 +68,7 @@ class _Wishes:
     created_as_date: bool
     update: bool
     take_converted: bool
+    unverified: bool
     dry_run: bool
     map_path: Path | None
     journal_path: Path | None
@@ -146,6 +148,11 @@ def _copy(
     """Check both sides, list, and copy. Raises OperatorError, TransferError, KeyboardInterrupt."""
     source_usage, usage = source.usage(), destination.usage()
     destination.check_writing()
+    if not (usage.verified or wishes.unverified or wishes.dry_run):
+        raise OperatorError(
+            "The destination's key is not verified: it keeps images for a limited time, and deletes them then. Verify "
+            "it first. To copy all the same, add --unverified."
+        )
     check_apart(source, destination)
     check_journal(destination, journal)
     choices = Choices(wishes.parallel, wishes.created_as_date, wishes.update)

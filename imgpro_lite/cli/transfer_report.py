@@ -77,7 +77,7 @@ class Report:
                 "not; an image with another end of its own keeps that."
             )
         if not usage.verified:
-            self.say("The destination's key is not verified: it keeps images for a limited time. Verify it first.")
+            self.say("The destination's key is not verified: it keeps images for a limited time only.")
 
     @contextlib.contextmanager
     def progress(self, plan: Plan) -> Iterator[None]:
