@@ -211,7 +211,7 @@ def test_sides_that_are_one(near: Site, tmp_path: Path) -> None:
 def test_keys_that_may_not(sites: tuple[Site, Site], near: Site, far: Site, tmp_path: Path) -> None:
     near.add()
     reading = sites[1].team("--verified", "--read-only")
-    assert "lacks the ability write" in refusal(push(near, reading, tmp_path))
+    assert "The key for the destination lacks the ability write" in refusal(push(near, reading, tmp_path))
     wrong = far.with_key("img_live_wrong")
     assert "does not know the key" in refusal(push(near, wrong, tmp_path))
     assert "The source" in refusal(push(wrong, near, tmp_path))
@@ -232,14 +232,14 @@ def test_the_key_of_the_environment_is_for_its_server(near: Site, far: Site, tmp
 
 def test_a_quota_stops_it_until_there_is_room(sites: tuple[Site, Site], near: Site, tmp_path: Path) -> None:
     far = sites[1].team("--verified", "--plan", "free")
-    for number in range(4):
-        near.add(picture(number), name=str(number))
+    for number in range(6):  # which have a date, so that several are refused at the same time
+        near.add(picture(number), date=str(number))
     result = push(near, far, tmp_path)
     assert result.exit_code == 1
     assert "The destination takes 2 of them this month" in result.stderr
-    assert "Monthly upload limit reached." in result.stderr
-    assert "2 copied, 1 failed, 1 not tried" in result.stderr
-    assert far.names() == ["1", "0"]
+    assert result.stderr.count("Monthly upload limit reached.") == 1
+    assert "2 copied, " in result.stderr
+    assert len(far.images()) == 2
 
 
 def test_a_server_that_is_not_there(near: Site, far: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

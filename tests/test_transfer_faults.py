@@ -62,12 +62,13 @@ def test_an_upload_that_arrived_without_its_answer(
     """Nothing is doubled, not even one of two pictures that are alike in everything."""
     names = add_some(near, 3)
     near.add(picture(0), name="0")
-    replies = iter([None, lost, None, lost])
+    near.add(picture(3), name="3", external_id="x")
+    replies = iter([None, lost, None, lost, lost])
     front.after = lambda ask, reply: (next(replies, None) if ask.is_upload else None) or reply
     result = push(near, far, tmp_path, url=front.url)
     assert result.exit_code == 0, result.stderr
-    assert "4 copied" in result.stderr
-    assert far.names() == ["0", *names]
+    assert "5 copied" in result.stderr
+    assert far.names() == ["3", "0", *names]
 
 
 def shrinking(ask: Ask, reply: Reply) -> Reply:

@@ -215,18 +215,22 @@ def test_a_list_that_is_none(evil: Facade, near: Site, tmp_path: Path, page: Any
     assert near.images() == []
 
 
-def test_pages_without_an_end(evil: Facade, near: Site, tmp_path: Path) -> None:
-    """Another cursor each time, and always the same image."""
+@pytest.mark.parametrize(("has_new", "told"), [(False, "without an end"), (True, "only 5 images on 5 pages")])
+def test_pages_without_an_end(
+    evil: Facade, near: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_new: bool, told: str
+) -> None:
+    """Another cursor each time, and always the same image, or one more."""
+    monkeypatch.setattr("imgpro_lite.client.transfer.sides.MAX_THIN_PAGES", 4)
     source = Hostile(evil)
-    source.page = {"items": [item(1)], "cursor": "x", "has_more": True}
-    cursors = iter(range(100))
+    numbers = iter(range(100))
 
     def before(ask: Ask) -> Reply:
-        source.page["cursor"] = f"c{next(cursors)}"
+        number = next(numbers)
+        source.page = {"items": [item(number * has_new)], "cursor": f"c{number}", "has_more": True}
         return source.answer(ask)
 
     evil.before = before
-    assert "without an end" in refusal(pull_from(evil, near, tmp_path))
+    assert told in refusal(pull_from(evil, near, tmp_path))
 
 
 def test_a_redirect_of_the_api_gets_no_key(evil: Facade, near: Site, tmp_path: Path) -> None:

@@ -146,6 +146,7 @@ def _copy(
     report: Report,
 ) -> None:
     """Check both sides, list, and copy. Raises OperatorError, TransferError, KeyboardInterrupt."""
+    source.on_listed = destination.on_listed = report.note_listed
     source_usage, usage = source.usage(), destination.usage()
     destination.check_writing()
     if not (usage.verified or wishes.unverified or wishes.dry_run):
@@ -173,5 +174,5 @@ def _copy(
 
 def _plan(source: Side, journal: Journal, wishes: _Wishes, report: Report) -> Plan:
     query = {"namespace": wishes.namespace, "tags": wishes.tags}
-    on_item = report.plan_item if wishes.dry_run else report.count_item
+    on_item = report.plan_item if wishes.dry_run else None
     return list_images(source, {name: value for name, value in query.items() if value}, journal.known, on_item)

@@ -29,8 +29,9 @@ class Report:
         self.counts: Counter[Outcome] = Counter()
         self._as_json = as_json
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        self._copied_bytes = self._listed = 0
+        self._copied_bytes = 0
         self._not_tried = 0
+        self._is_ended = False
         self._begun_at = self._told_at = time.monotonic()
         self._advance: Any = None
 
@@ -42,12 +43,11 @@ class Report:
         """A server asks to wait."""
         self.say(f"A server asks to wait {seconds} s.")
 
-    def count_item(self, media_id: str, item: Mapping[str, Any]) -> None:
-        """An image was listed; of many, that is told now and then."""
-        self._listed += 1
+    def note_listed(self, count: int) -> None:
+        """So many images were listed; of many, that is told now and then."""
         if time.monotonic() - self._told_at > LINE_EVERY_SECONDS:
             self._told_at = time.monotonic()
-            self.say(f"Listing: {self._listed:,} images so far")
+            self.say(f"Listing: {count:,} images so far")
 
     def plan_item(self, media_id: str, item: Mapping[str, Any]) -> None:
         """An image that would be copied."""
@@ -103,7 +103,9 @@ class Report:
         if self._as_json:
             self._print(json.dumps(_line_of(result)))
         elif result.error:
-            self.say(f"{result.old_id}: {result.outcome}: {shown_text(result.error)}")
+            if not (result.ends_all and self._is_ended):  # those under way are refused for the same reason
+                self.say(f"{result.old_id}: {result.outcome}: {shown_text(result.error)}")
+            self._is_ended = self._is_ended or result.ends_all
         elif result.outcome is not Outcome.PRESENT:
             old = result.image.url if result.image else result.old_id
             self._print(f"{shown_text(old)} {shown_text(result.media.get('url') or result.media.get('id'))}")

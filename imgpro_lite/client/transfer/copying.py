@@ -26,7 +26,7 @@ from imgpro_lite.client.transfer.images import (
 from imgpro_lite.client.transfer.journal import Doubt, Journal, doubt_about
 from imgpro_lite.client.transfer.originals import Original, Originals
 from imgpro_lite.client.transfer.patience import ATTEMPTS, Patience
-from imgpro_lite.client.transfer.settling import find_arrived, is_changed
+from imgpro_lite.client.transfer.settling import SLACK_SECONDS, find_arrived, is_changed
 from imgpro_lite.client.transfer.sides import Answer, Side
 from imgpro_lite.client.transfer.turns import Turns
 
@@ -222,13 +222,17 @@ class Copying:
         raise Unreachable(f"{self._destination.title} loses every upload")
 
     def _duplicate(self, image: Image, doubt: Doubt, answer: Answer) -> Result:
-        """The destination has an image with this external id: the same, if it is as large."""
+        """The destination has an image with this external id: the same, if it is as large. It is what we have just sent
+        if that answer was lost, and it came about now."""
         media = answer.body.get("media")
-        there = parse_image(media if isinstance(media, dict) else answer.body)
+        shown = media if isinstance(media, dict) else answer.body
+        there = parse_image(shown)
         if (there.width, there.height) != (image.width, image.height):
             error = f"the destination has another picture with its external id: {there.id}"
             return Result(image.id, Outcome.FAILED, image, error=error)
-        self._journal.finish(doubt, media if isinstance(media, dict) else answer.body)
+        self._journal.finish(doubt, shown)
+        if answer.after_loss and there.created_at >= doubt.at - SLACK_SECONDS:
+            return Result(image.id, Outcome.COPIED, image, shown)
         if self._choices.update:
             return self._update(image, there.id)
         return Result(image.id, Outcome.PRESENT, image, {"id": there.id, "src": there.src, "url": there.url})

@@ -38,7 +38,7 @@ def check_apart(source: Side, destination: Side) -> None:
         )
 
 
-def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str], on_item: OnItem) -> Plan:
+def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str], on_item: OnItem | None) -> Plan:
     """Everything that the filter lets through; `on_item` hears of each new one, in the order of the list.
 
     Raises TransferError. Of each image only its id and time are held: a hundred thousand take some 15 MB.
@@ -59,7 +59,8 @@ def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str]
             if media_id not in known:
                 new_images += 1
                 new_bytes += size_bytes if isinstance(size_bytes, int) else 0
-                on_item(media_id, item)
+                if on_item is not None:
+                    on_item(media_id, item)
         if page and len(seen) == before:
             raise Unusable(f"{source.title} lists its images without an end: a page has only images that were there")
     listed.reverse()  # lists are newest first, and of those that came in the same second too
