@@ -224,6 +224,19 @@ def test_keys_that_may_not(sites: tuple[Site, Site], near: Site, far: Site, tmp_
     assert "1 copied" in push(near, unverified, tmp_path, "--unverified").stderr
 
 
+def test_a_key_over_a_line_that_anybody_reads(near: Site, tmp_path: Path) -> None:
+    """It is told before anything is sent; nothing is here, because of the journal."""
+    (tmp_path / "other").write_text("no journal")
+
+    def said_about(url: str) -> str:
+        result = push(near, near, tmp_path, "--journal", tmp_path / "other", url=url)
+        assert "no journal" in refusal(result)
+        return result.stderr
+
+    assert "unencrypted to http://images.example.com" in said_about("http://images.example.com")
+    assert said_about("https://images.example.com") == said_about(near.url) == said_about("http://[::1]:1") == ""
+
+
 def test_the_key_of_the_environment_is_for_its_server(near: Site, far: Site, tmp_path: Path) -> None:
     where = ("--server", near.url, "--to", far.url, "--key", far.key)
     result = run_transfer("push", *where, state=tmp_path, IMGPRO_URL="http://127.0.0.1:9", IMGPRO_KEY=near.key)

@@ -105,6 +105,11 @@ def pull(from_: str, **options: Any) -> None:
 def _transfer(origin: Place, target: Place, wishes: _Wishes) -> None:
     report = Report(as_json=wishes.as_json)
     patience = Patience(report.note_wait)
+    for place in (origin, target):
+        if place.is_overheard:
+            report.say(
+                f"Warning: the key goes unencrypted to {place.server}, for everybody on the way to read. Use https."
+            )
     try:
         with _sides(origin, target, wishes, patience) as (source, destination, originals, journal):
             _copy(source, destination, originals, journal, wishes, patience, report)
