@@ -1,9 +1,10 @@
 """SQL of the manifests: which are out of date, and what is to be in them. One function per query.
 
-Each is of several rows, which stand in it line by line, and has a name: `images/12` is of the images with a seq from
-12 * 64 on, `teams/0` of the teams with an id below 64, `blocked/9f` of the hashes that begin so, and `library` of the
-one row of that. SQLite writes the JSON of a row, as bytes: a text that a failing disk has damaged then harms nothing
-but itself. Tags and metadata are in it as texts, so that a rebuilt database has them to the byte.
+Each has a line for each of its rows, and a name: `images/12` is of the images with a seq from 12 * 64 on, `teams/7` of
+the team with this id, so that damage to a file costs the keys of one team at most, `blocked/9f` of the hashes that
+begin so, and `library` of the one row of that. SQLite writes the JSON of a row, as bytes: a text that a failing disk
+has damaged then harms nothing but itself. Tags and metadata are in it as texts, so that a rebuilt database has them to
+the byte.
 """
 
 import sqlite3
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 VERSION = 1
 LIBRARY = "library"
-# Rows of a manifest; the triggers have it too. Many uploads in a second then share one file, and so one wait for the
+# Images of a manifest; the triggers have it too. Many uploads in a second then share one file, and so one wait for the
 # disk (a file for each image took four times the processor time, and a million inodes), and one change writes 50 KB.
 GROUP = 64
 
@@ -76,7 +77,7 @@ _BLOCKED = f"CAST(json_object({_head('blocked')}, 'sha256', lower(hex(sha256)), 
 _LIBRARY = f"CAST(json_object({_head(LIBRARY)}) AS BLOB)"
 
 _ALL_BUT_IMAGES = (
-    "SELECT DISTINCT 'teams/' || (id / 64) FROM teams UNION ALL "
+    "SELECT 'teams/' || id FROM teams UNION ALL "
     "SELECT DISTINCT 'blocked/' || lower(substr(hex(sha256), 1, 2)) FROM blocked_blobs "
     f"UNION ALL SELECT '{LIBRARY}'"
 )
@@ -109,12 +110,12 @@ def read_lines(conn: sqlite3.Connection, name: str) -> list[bytes]:
             f"SELECT {_BLOCKED} FROM blocked_blobs WHERE lower(substr(hex(sha256), 1, 2)) = ? ORDER BY sha256",
             (subject,),
         )
+    elif kind == "teams":
+        rows = conn.execute(f"SELECT {_TEAM} FROM teams WHERE id = ?", (int(subject),))
     else:
         first = int(subject) * GROUP
-        table, column, content = ("teams", "id", _TEAM) if kind == "teams" else ("media", "seq", _IMAGE)
         rows = conn.execute(
-            f"SELECT {content} FROM {table} WHERE {column} >= ? AND {column} < ? ORDER BY {column}",
-            (first, first + GROUP),
+            f"SELECT {_IMAGE} FROM media WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + GROUP)
         )
     return [line for (line,) in rows]
 

@@ -1,7 +1,7 @@
 """The files of the manifests: `manifests/` in the data directory, beside `blobs/`.
 
 library.jsonl          what the library is called
-teams/0.jsonl          teams with their keys, 64 in each
+teams/0/7.jsonl        a team with its keys, and a thousand such files in each folder
 images/0/12.jsonl      images, 64 in each, and a thousand such files in each folder
 blocked/9f.jsonl       bytes that the operator refuses, by the beginning of their hash
 .….jsonl.new           beside each while it is written; what a crash leaves of one is written over
@@ -55,7 +55,7 @@ class Manifests:
         if not _NAME.fullmatch(name):
             raise ValueError(name)
         kind, _, subject = name.partition("/")
-        if kind == "images":
+        if kind in ("images", "teams"):
             return self.root / kind / str(int(subject) // FILES_IN_FOLDER) / f"{subject}{_SUFFIX}"
         return self.root / f"{name}{_SUFFIX}"
 

@@ -194,7 +194,7 @@ class _Rebuilding:
         reason = self._find_damage(image)
         if reason == _MISSING and image.deleted_at is not None:
             return  # its time was over, and the file had gone already
-        if not insert_image(self._conn, image, self._tell_conflict, self._tell_team):
+        if not insert_image(self._conn, image, self.rebuilt, self._tell_conflict, self._tell_team):
             return
         if image.deleted_at is None:
             self.rebuilt.images += 1
