@@ -450,8 +450,57 @@ def test_a_database_or_secret_of_a_backup_that_is_damaged(data_dir: Path, dest: 
     assert "the secret" in verify(dest)[1][0]["message"]
     (folder / "about.json").write_text("")
     assert "There is no complete backup" in run_main("backup", "verify", str(dest))[2]
-    back_up(data_dir, dest)
+    assert run_backup(data_dir, dest)[0] == 1
     assert "about.json" in verify(dest)[1][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "damage", [{"number": "x"}, {"number": None}, {"made_at": 10**18}, {"made_at": -1}, {"images": "many"}, None]
+)
+def test_nothing_is_removed_while_a_backup_cannot_be_read(
+    data_dir: Path, dest: Path, damage: dict[str, Any] | None
+) -> None:
+    """A flipped bit in its about.json must not cost it its files."""
+    folder = newest(dest)
+    if damage is None:
+        about = folder / "about.json"
+        about.write_text(about.read_text().replace("number", "numbxr"))
+    else:
+        change_about(folder, **damage)
+    with connect(data_dir) as conn:
+        conn.execute("UPDATE media SET deleted_at = 1 WHERE seq = 1")
+        conn.execute("DELETE FROM media WHERE seq = 1")
+    for number in range(2):
+        code, out, err = run_backup(data_dir, dest, "--keep", "1", "--json")
+        problem, summary = [json.loads(line) for line in out.splitlines()]
+        assert (code, err.count("Traceback")) == (1, 0)
+        assert (summary["ok"], summary["removed_files"], summary["removed_backups"]) == (False, 0, 0)
+        assert folder.name in problem["message"]
+        assert summary["kept_backups"] == number + 1
+    assert f"The backup {folder.name} is damaged" in run_backup(data_dir, dest, "--keep", "1")[2]
+    assert in_backup(dest, sha256_of(picture(0))).exists()
+    assert len(run_main("backup", "list", str(dest))[1].splitlines()) == 4
+    shutil.rmtree(folder)
+    again = back_up(data_dir, dest, "--keep", "1")
+    assert (again["removed_backups"], again["removed_files"]) == (3, 1)
+
+
+def test_nothing_is_removed_while_a_database_cannot_be_read(data_dir: Path, dest: Path) -> None:
+    """Not even a backup that is older, and may be the last good one."""
+    first = newest(dest)
+    second = dest / "backups" / back_up(data_dir, dest)["name"]
+    (second / "imgpro.db").write_bytes(b"")
+    code, _, err = run_backup(data_dir, dest, "--keep", "2")
+    assert (code, f"The backup {second.name} cannot be read" in err) == (1, True)
+    assert first.exists()
+
+
+def test_what_a_file_manager_leaves_among_damaged_files_harms_nothing(data_dir: Path, dest: Path) -> None:
+    (dest / "damaged").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "0" * 63):
+        (dest / "damaged" / name).touch()
+    back_up(data_dir, dest)
+    assert back_up(data_dir, dest, "--keep", "1")["removed_backups"] == 2
 
 
 # ── restore ──

@@ -129,7 +129,6 @@ def _lines(made: Made, directory: BackupDir, seconds: float) -> list[str]:
             if made.removed_backups
             else "."
         ),
-        *made.notes,
     ]
     if made.missing_files:
         return [
