@@ -563,14 +563,90 @@ def test_a_restore_that_dies_is_finished_by_the_next_or_by_a_start(
         assert rows_of(data_dir / "imgpro.db", "SELECT DISTINCT name FROM media") == [("from before",)]
         assert restore(dest, data_dir, "--replace")["there_files"] == 1
     elif point == "restoring.moved_out":
-        with pytest.raises(OperatorError, match="has not ended"):
+        with pytest.raises(OperatorError, match="was interrupted at its end"):
             make_data_dir(data_dir)
-        assert restore(dest, data_dir) == {"ok": True, "problems": 0, "finished": True}
+        for command in (("keys", "list"), ("fsck",), ("stats",), ("backup", str(tmp_path / "new")), ("rebuild",)):
+            code, out, err = run_main(*command, "--data-dir", str(data_dir))
+            assert (code, out, "run `imgpro-lite restore` again" in err) == (1, "", True), command
+        expected = {"ok": True, "problems": 0, "finished": True, "backup": newest(dest).name, "directory": str(dest)}
+        assert restore(dest, data_dir) == expected
     else:
         with hold_data_dir(data_dir):
             pass
     assert rows_of(data_dir / "imgpro.db", "SELECT DISTINCT name FROM media") == [("photo.jpg",)]
     assert check(data_dir) == []
+
+
+def test_an_earlier_restore_is_not_mistaken_for_the_one_that_is_asked_for(
+    data_dir: Path, dest: Path, tmp_path: Path, at_point: Callable[[str, Callable[[], None]], None]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    name = newest(dest).name
+    for asked in ((str(tmp_path / "elsewhere"),), (str(dest), "--at", "1999"), (str(dest), "--at", name[:10])):
+        at_point("restoring.ready", interrupt)
+        assert run_main("restore", str(dest), "--data-dir", str(data_dir), "--replace")[0] == 130
+        at_point("backup.pruned", lambda: None)
+        assert "run `imgpro-lite restore` again" in fail_backup(data_dir, dest)
+        code, out, err = run_main("restore", *asked, "--data-dir", str(data_dir), "--replace")
+        assert f"was finished: of the backup {name} in {dest}." in out
+        is_asked = asked[-1] == name[:10]
+        assert (code, "not what was asked for" in err) == (0 if is_asked else 1, not is_asked)
+        assert check(data_dir) == []
+
+
+@pytest.mark.parametrize("damage", ["emptied", "flipped"])
+def test_what_an_interrupted_restore_has_copied_is_not_trusted(
+    data_dir: Path, dest: Path, at_point: Callable[[str, Callable[[], None]], None], damage: str
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_point("copy.renamed", interrupt)
+    assert run_main("restore", str(dest), "--data-dir", str(data_dir), "--replace")[0] == 130
+    (copied,) = [path for path in (data_dir / "restoring" / "blobs").rglob("*") if path.is_file()]
+    if damage == "emptied":
+        copied.write_bytes(b"")
+    else:
+        flip_a_bit(copied)
+    at_point("backup.pruned", lambda: None)
+    done = restore(dest, data_dir, "--replace")
+    assert (done["files"], done["there_files"]) == (3, 0)
+    assert check(data_dir) == []
+
+
+def test_what_an_interrupted_restore_has_left_is_told(
+    data_dir: Path,
+    dest: Path,
+    at_point: Callable[[str, Callable[[], None]], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_point("copy.renamed", interrupt)
+    assert run_main("restore", str(dest), "--data-dir", str(data_dir), "--replace")[0] == 130
+    at_point("backup.pruned", lambda: None)
+    with serve(data_dir):
+        pass
+    assert f"{data_dir / 'restoring'} was left by a restore that did not end" in caplog.text
+    assert [(problem.kind, problem.repaired) for problem in check(data_dir)] == [("leftover", False)]
+    assert [(problem.kind, problem.repaired) for problem in check(data_dir, repair=True)] == [("leftover", True)]
+    assert not (data_dir / "restoring").exists()
+    assert check(data_dir) == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_without_its_secret_a_backup_is_restored_only_where_that_is_asked_for(
+    dest: Path, tmp_path: Path, damage: Callable[[Path], Any]
+) -> None:
+    damage(newest(dest) / "secret")
+    assert "restore the rest with --skip-damaged" in fail_restore(dest, tmp_path / "new")
+    code, out, _ = run_main("restore", str(dest), "--data-dir", str(tmp_path / "new"), "--skip-damaged")
+    assert (code, "Its secret is left out" in out) == (1, True)
+    assert not (tmp_path / "new" / "secret").exists()
+    assert check(tmp_path / "new") == []
 
 
 def test_no_library_begins_where_one_is_half_restored(

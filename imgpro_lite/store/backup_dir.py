@@ -131,7 +131,7 @@ class BackupDir:
         backups = self.list_backups()
         if not backups:
             raise OperatorError(f"There is no complete backup in {self.root}.")
-        wanted = (at or "").strip().upper().replace(":", "").replace(" ", "T")
+        wanted = normalize_time(at)
         found = [backup for backup in backups if backup.name == wanted]
         found = found or [backup for backup in backups if backup.name.startswith(wanted)]
         if not found:
@@ -196,6 +196,11 @@ def _find(folder: Path) -> Backup | None:
         return Backup(folder, _ABOUT.validate_json((folder / "about.json").read_bytes(), strict=True))
     except (FileNotFoundError, IsADirectoryError, ValidationError):
         return None
+
+
+def normalize_time(at: str | None) -> str:
+    """A time as backups are named after it, or how such a name begins."""
+    return (at or "").strip().upper().replace(":", "").replace(" ", "T")
 
 
 def write_json(path: Path, content: Any) -> None:
