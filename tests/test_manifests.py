@@ -92,6 +92,7 @@ def downgrade(data_dir: Path) -> None:
             conn.execute(f"DROP TRIGGER {name}")
         conn.execute("DROP TABLE manifests_due")
         conn.execute("DROP TABLE manifest_backlog")
+        conn.execute("DROP TABLE manifest_state")
         conn.execute("PRAGMA user_version = 5")
 
 
@@ -108,6 +109,62 @@ def test_they_are_all_written_where_there_are_none(data_dir: Path, prepare: Call
     with serve(data_dir):
         wait_for_manifests(data_dir)
     assert read_tree(data_dir) == before
+
+
+def go_back(data_dir: Path) -> None:
+    """An older program had it meanwhile, with a copy from before the upgrade."""
+    execute(data_dir, "UPDATE media SET deleted_at = 1 WHERE seq > 70", "DELETE FROM media WHERE seq > 70")
+    downgrade(data_dir)
+
+
+def put_back(data_dir: Path) -> None:
+    """A copy from before the last uploads."""
+    copied = {path: path.read_bytes() for path in data_dir.glob("imgpro.db*")}
+    with serve(data_dir) as api:
+        add_rows(data_dir, owner(api), 100, sha256=hashlib.sha256(picture()).digest(), filesize_bytes=len(picture()))
+        wait_for_manifests(data_dir)
+    for path in data_dir.glob("imgpro.db*"):
+        path.unlink()
+    for path, content in copied.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("prepare", [go_back, put_back])
+def test_an_older_database_does_not_get_back_what_only_the_manifests_know(
+    data_dir: Path, prepare: Callable[[Path], None]
+) -> None:
+    """They are set aside, in case the database was put there by mistake."""
+    prepare(data_dir)
+    with serve(data_dir) as api:
+        api.upload(picture(), owner(api))
+        until((data_dir / "set-aside" / "manifests").exists)
+        wait_for_manifests(data_dir)
+    with connect(data_dir) as conn:
+        (images,) = conn.execute("SELECT count(*) FROM media").fetchone()
+    assert {problem.kind for problem in check(data_dir)} <= {"file_without_image"}
+    with serve(data_dir):  # now they are of each other
+        wait_for_manifests(data_dir)
+    for path in data_dir.glob("imgpro.db*"):
+        path.unlink()
+    assert rebuild(data_dir)[2]["images"] == images
+    shutil.rmtree(data_dir / "manifests")
+    (data_dir / "set-aside" / "manifests").rename(data_dir / "manifests")
+    (data_dir / "imgpro.db").unlink()
+    assert rebuild(data_dir)[2]["images"] == (202 if prepare is go_back else 302)
+
+
+def test_where_it_is_not_known_what_they_were_written_from_they_are_all_compared(data_dir: Path) -> None:
+    """As after a power cut, or with a copy of them from before."""
+    before = read_tree(data_dir)
+    images = data_dir / "manifests" / "images" / "0"
+    (images / "9.jsonl").write_bytes((images / "3.jsonl").read_bytes())
+    change("images/0/2.jsonl", b"{}\n")(data_dir)
+    change("state", b"")(data_dir)
+    with serve(data_dir):
+        until(lambda: not (images / "9.jsonl").exists())
+        wait_for_manifests(data_dir)
+    assert read_tree(data_dir) == before
+    assert not (data_dir / "set-aside").exists()
 
 
 def change(name: str, content: bytes) -> Callable[[Path], Any]:

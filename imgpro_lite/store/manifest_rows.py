@@ -93,6 +93,15 @@ class Due(NamedTuple):
     """What is to be in it, a JSON object for each row; without any there is to be none."""
 
 
+class State(NamedTuple):
+    """What the manifests were written from."""
+
+    line: str
+    """16 hexadecimal digits: one database, through time. One that takes the place of another begins a new line."""
+    batches: int
+    """How often they were written since."""
+
+
 class Backlog(NamedTuple):
     """Manifests of images that are to be compared with them, one after the other."""
 
@@ -126,11 +135,28 @@ def list_due(conn: sqlite3.Connection, after: str, limit: int) -> list[Due]:
     return [Due(name, changes, read_lines(conn, name)) for name, changes in rows.fetchall()]
 
 
-def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> None:
-    """Take back the notes of these, but for those that were noted again since."""
+def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> State:
+    """Take back the notes of these, but for those that were noted again since: the state that is on the disk by now."""
     conn.executemany(
         "DELETE FROM manifests_due WHERE name = ? AND changes = ?", [(due.name, due.changes) for due in done]
     )
+    conn.execute("UPDATE manifest_state SET batches = batches + 1")
+    return get_state(conn)
+
+
+def get_state(conn: sqlite3.Connection) -> State:
+    """What the manifests are to have been written from."""
+    return State(*conn.execute("SELECT line, batches FROM manifest_state").fetchone())
+
+
+def update_state(conn: sqlite3.Connection, state: State) -> None:
+    """Have it be the one that the manifests on the disk were written from."""
+    conn.execute("UPDATE manifest_state SET line = ?, batches = ?", state)
+
+
+def begin_line(conn: sqlite3.Connection) -> None:
+    """Begin a new line."""
+    conn.execute("UPDATE manifest_state SET line = lower(hex(randomblob(8))), batches = 0")
 
 
 def insert_due(conn: sqlite3.Connection, name: str) -> None:
@@ -173,6 +199,12 @@ def find_number(conn: sqlite3.Connection, first_number: int) -> int | None:
         f"SELECT seq / {GROUP} FROM media WHERE seq >= ? ORDER BY seq LIMIT 1", (first_number * GROUP,)
     ).fetchone()
     return row and int(row[0])
+
+
+def has_rows(conn: sqlite3.Connection, name: str) -> bool:
+    """Whether there is to be a manifest of this name."""
+    kind, _, subject = name.partition("/")
+    return find_number(conn, int(subject)) == int(subject) if kind == "images" else bool(read_lines(conn, name))
 
 
 def list_others(conn: sqlite3.Connection) -> list[str]:

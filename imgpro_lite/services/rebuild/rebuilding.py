@@ -158,6 +158,8 @@ class _Rebuilding:
         # The server compares every manifest with its rows: some are damaged, or not as they were.
         manifest_rows.delete_all_due(self._conn)
         manifest_rows.insert_all_due(self._conn)
+        if state := self._manifests.read_state():
+            manifest_rows.update_state(self._conn, state)
         self._conn.execute("COMMIT")
 
     def _name_library(self) -> None:

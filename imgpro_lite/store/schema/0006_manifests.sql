@@ -15,6 +15,15 @@ CREATE TABLE manifest_backlog (
     last_number INTEGER NOT NULL
 ) STRICT;
 
+-- One row: which database the manifests were last written from, and how often. `manifests/state` says the same, so that
+-- a start notices when an older database was put in the place of this one.
+CREATE TABLE manifest_state (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    line TEXT NOT NULL,
+    batches INTEGER NOT NULL
+) STRICT;
+INSERT INTO manifest_state VALUES (1, lower(hex(randomblob(8))), 0);
+
 CREATE TRIGGER media_inserted_manifest AFTER INSERT ON media BEGIN
     INSERT INTO manifests_due (name) VALUES ('images/' || (NEW.seq / 64)) ON CONFLICT DO UPDATE SET changes = changes + 1;
 END;
