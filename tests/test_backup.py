@@ -503,6 +503,27 @@ def test_what_a_file_manager_leaves_among_damaged_files_harms_nothing(data_dir: 
     assert back_up(data_dir, dest, "--keep", "1")["removed_backups"] == 2
 
 
+@pytest.mark.parametrize("point", ["backup.published", "backup.pruned"])
+def test_a_disk_that_fails_when_the_backup_is_complete(
+    data_dir: Path, dest: Path, at_point: Callable[[str, Callable[[], None]], None], point: str
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    at_point(point, fail)
+    code, _, err = run_backup(data_dir, dest)
+    assert (code, f"The backup {newest(dest).name} is complete; older ones could not be removed" in err) == (1, True)
+    assert len(list((dest / "backups").iterdir())) == 2
+
+
+def test_an_empty_database_is_not_taken_for_an_older_one(data_dir: Path, tmp_path: Path) -> None:
+    for path in data_dir.glob("imgpro.db*"):
+        path.unlink()
+    (data_dir / "imgpro.db").touch()
+    code, _, err = run_backup(data_dir, tmp_path / "new")
+    assert (code, "imgpro-lite restore DEST --replace" in err, "imgpro-lite rebuild" in err) == (1, True, True)
+
+
 # ── restore ──
 
 

@@ -200,7 +200,7 @@ def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
     """Apply the migrations that the file does not have yet, all or none. Raises OperatorError for one that was lost."""
     scripts = _migration_scripts()
     if schema_version(conn) == 0:
-        _refuse_lost(conn)
+        refuse_lost(conn)
     if schema_version(conn) < len(scripts):
         _upgrade(conn, clock, scripts)
     with write_transaction(conn, clock) as tx:
@@ -246,7 +246,7 @@ def schema_version(conn: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _refuse_lost(conn: sqlite3.Connection) -> None:
+def refuse_lost(conn: sqlite3.Connection) -> None:
     """Raise OperatorError for an empty database where there are images or keys. A new one would know none of them, what
     looks for files without an image would set them all aside, and the manifests would be written over."""
     path = _path_of(conn)

@@ -66,9 +66,9 @@ def make_backup(making: Making) -> Made:
         except BaseException:
             shutil.rmtree(directory.draft, ignore_errors=True)
             raise
-    reached("backup.published")
     making.made.name = backup.name
     with disk_errors(directory.root, f"The backup {backup.name} is complete; older ones could not be removed."):
+        reached("backup.published")
         _remove_old(making, unneeded)
         shutil.rmtree(directory.tmp, ignore_errors=True)
     return making.made
