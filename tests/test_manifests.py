@@ -121,7 +121,9 @@ def put_back(data_dir: Path) -> None:
     """A copy from before the last uploads."""
     copied = {path: path.read_bytes() for path in data_dir.glob("imgpro.db*")}
     with serve(data_dir) as api:
-        add_rows(data_dir, owner(api), 100, sha256=hashlib.sha256(picture()).digest(), filesize_bytes=len(picture()))
+        headers = owner(api)
+        wait_for_manifests(data_dir)
+        add_rows(data_dir, headers, 100, sha256=hashlib.sha256(picture()).digest(), filesize_bytes=len(picture()))
         wait_for_manifests(data_dir)
     for path in data_dir.glob("imgpro.db*"):
         path.unlink()
@@ -129,7 +131,7 @@ def put_back(data_dir: Path) -> None:
         path.write_bytes(content)
 
 
-@pytest.mark.parametrize("prepare", [go_back, put_back])
+@pytest.mark.parametrize("prepare", [put_back, pytest.param(go_back, marks=pytest.mark.slow)])
 def test_an_older_database_does_not_get_back_what_only_the_manifests_know(
     data_dir: Path, prepare: Callable[[Path], None]
 ) -> None:
@@ -153,6 +155,7 @@ def test_an_older_database_does_not_get_back_what_only_the_manifests_know(
     assert rebuild(data_dir)[2]["images"] == (202 if prepare is go_back else 302)
 
 
+@pytest.mark.slow
 def test_where_it_is_not_known_what_they_were_written_from_they_are_all_compared(data_dir: Path) -> None:
     """As after a power cut, or with a copy of them from before."""
     before = read_tree(data_dir)

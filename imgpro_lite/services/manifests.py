@@ -78,7 +78,8 @@ class _Writer:
         state = await self._rt.db.read(manifest_rows.get_state)
         if found == state:
             return
-        if found and (found.line != state.line or found.batches > state.batches):
+        # One more than the database has: a crash came before its commit.
+        if found and (found.line != state.line or found.batches > state.next().batches):
             kept = await asyncio.to_thread(set_aside, self._data_dir, self._manifests.root)
             log.warning(
                 "The database is older than the manifests, or another: they are in %s now, and written anew. If it was "
@@ -105,13 +106,15 @@ class _Writer:
             self._rt.blobs.check_free_space()
         except StorageFull as failure:  # what is left is for deleting, which goes on here as well
             full, batch = failure, [due for due in batch if not due.lines]
+        state = await self._rt.db.read(manifest_rows.get_state)
+        with contextlib.suppress(OSError):  # then the next start compares them all
+            # First, as it will be when all is done: no moment is left in which an older database would fit.
+            await asyncio.to_thread(self._manifests.write_state, state.next())
         written = await asyncio.to_thread(self._manifests.write, [(due.name, due.lines) for due in batch])
         done = [due for due in batch if due.name in written.done]
         if done:
-            state = await self._rt.db.write_freeing(lambda tx: manifest_rows.delete_due(tx.conn, done))
+            await self._rt.db.write_freeing(lambda tx: manifest_rows.delete_due(tx.conn, done))
             reached("manifests.committed")
-            with contextlib.suppress(OSError):  # then the next start compares them all
-                await asyncio.to_thread(self._manifests.write_state, state)
         return full or written.error
 
     async def write_backlog(self) -> bool:

@@ -101,6 +101,10 @@ class State(NamedTuple):
     batches: int
     """How often they were written since."""
 
+    def next(self) -> "State":
+        """When they will have been written once more."""
+        return State(self.line, self.batches + 1)
+
 
 class Backlog(NamedTuple):
     """Manifests of images that are to be compared with them, one after the other."""
@@ -135,13 +139,12 @@ def list_due(conn: sqlite3.Connection, after: str, limit: int) -> list[Due]:
     return [Due(name, changes, read_lines(conn, name)) for name, changes in rows.fetchall()]
 
 
-def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> State:
-    """Take back the notes of these, but for those that were noted again since: the state that is on the disk by now."""
+def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> None:
+    """Take back the notes of these, but for those that were noted again since: they were written once more."""
     conn.executemany(
         "DELETE FROM manifests_due WHERE name = ? AND changes = ?", [(due.name, due.changes) for due in done]
     )
     conn.execute("UPDATE manifest_state SET batches = batches + 1")
-    return get_state(conn)
 
 
 def get_state(conn: sqlite3.Connection) -> State:

@@ -65,6 +65,9 @@ class Manifests:
     def write_state(self, state: State) -> None:
         """Say what they were written from. Over what is there, and without waiting for the disk: after a power cut it
         may be an older one, which costs a comparison of all. Raises OSError."""
+        if not self.root.is_dir():
+            self.root.mkdir(mode=0o700)
+            sync_directory(self.root.parent)
         descriptor = os.open(self._state, os.O_WRONLY | os.O_CREAT, 0o600)
         with os.fdopen(descriptor, "wb") as file:
             file.write(b"%s %018d\n" % (state.line.encode(), state.batches))
