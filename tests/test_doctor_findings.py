@@ -250,6 +250,28 @@ def test_files_of_others_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "these belong to others: secret." in told(access.check_access(data_dir, None), Level.WARNING)
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give files away")
+def test_how_to_hide_a_secret_from_others_and_not_from_the_server(tmp_path: Path) -> None:
+    import grp
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    config, data_dir = tmp_path / "imgpro.toml", tmp_path / "data"
+    config.write_text('[metrics]\ntoken = "0123456789abcdef"\n')
+    config.chmod(0o644)
+
+    def advice() -> str:
+        return "".join(found.todo for found in access.check_access(data_dir, config) if "imgpro.toml" in found.what)
+
+    assert advice().startswith(f"chgrp GROUP {config} && chmod 640 {config}, where GROUP is that of the server's user")
+    data_dir.mkdir(mode=0o700)
+    os.chown(data_dir, nobody.pw_uid, nobody.pw_gid)
+    group = grp.getgrgid(nobody.pw_gid).gr_name
+    assert advice().startswith(f"chgrp {group} {config} && chmod 640 {config}; or put the secrets into")
+    os.chown(config, nobody.pw_uid, nobody.pw_gid)
+    assert advice() == f"chmod 640 {config}"
+
+
 def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=stat.S_IRUSR | stat.S_IWUSR)
     assert "it is no directory" in told(access.check_access(tmp_path / "file", None), Level.FAILURE)
