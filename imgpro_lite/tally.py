@@ -89,6 +89,7 @@ class Replaced(StrEnum):
     ROUTINE = "routine"  # it had done its jobs, or had drawn an SVG
     TOO_SLOW = "too_slow"
     DIED = "died"
+    DID_NOT_START = "did_not_start"  # another attempt follows
 
 
 @dataclass

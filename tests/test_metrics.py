@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +19,7 @@ import yaml
 from conftest import Api, ApiFactory
 from images import make_image
 from prometheus_client.parser import text_string_to_metric_families
-from running import WAIT_SECONDS, Running, servers
+from running import WAIT_SECONDS, Running, servers, until
 from shared import serve
 from test_docs import README
 
@@ -124,6 +126,18 @@ def test_what_is_refused(shared: Api) -> None:
     assert grown(before, after, "imgpro_uploads_total", "unsupported_format", "upload") == 2
     assert grown(before, after, "imgpro_worker_jobs_total", "probe", "failed") == 1
     assert grown(before, after, "imgpro_http_requests_total", "DELETE", "/v1/upload", "405") == 1
+
+
+def test_a_worker_that_dies_while_nobody_wants_it(shared: Api) -> None:
+    assert shared.upload(PICTURE).status_code == 201
+    before = scrape(shared)
+    os.kill(shared.client.app.state.runtime.pool.pids[0], signal.SIGKILL)  # type: ignore[attr-defined]
+    until(lambda: scrape(shared)["imgpro_workers",] == 0)
+    assert shared.upload(PICTURE).status_code == 201
+    after = scrape(shared)
+    assert after["imgpro_workers",] == before["imgpro_workers",] == 1
+    assert grown(before, after, "imgpro_workers_replaced_total", "died") == 1
+    assert after["imgpro_workers_replaced_total", "did_not_start"] == 0
 
 
 def test_quotas_are_told_apart(start: ApiFactory) -> None:

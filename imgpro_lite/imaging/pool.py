@@ -50,6 +50,7 @@ class WorkerPool:
         self.line = WaitingLine(self._count, settings.queue_seconds)
         self._workers = Workers(self.limits, self.tally)
         self._tasks: list[asyncio.Task[None]] = []
+        self._lookouts: dict[Job, asyncio.TimerHandle] = {}
         self.busy = 0
         """How many workers do a job now."""
         self._last_answer_at = -_FRESH_ANSWER_SECONDS
@@ -63,6 +64,10 @@ class WorkerPool:
     def pids(self) -> list[int]:
         """The process ids of the workers that run now."""
         return self._workers.pids
+
+    def count_alive(self) -> int:
+        """How many workers live now: fewer than there should be while others are being started, or died unnoticed."""
+        return self._workers.count_alive()
 
     async def start(self) -> None:
         """Start the workers and return when they are ready. Raises WorkerDied or TimeoutError when one is not."""
@@ -168,10 +173,24 @@ class WorkerPool:
         if not self._tasks:
             raise RuntimeError("the pool is not running")
         self.line.join(job)
+        self._look_after_later(job)
         try:
             return await job.answer
         finally:
+            self._lookouts.pop(job).cancel()
             self.line.leave(job)
+
+    def _look_after_later(self, job: Job) -> None:
+        seconds = self._settings.queue_seconds
+        self._lookouts[job] = asyncio.get_running_loop().call_later(seconds, self._look_after, job)
+
+    def _look_after(self, job: Job) -> None:
+        """Give up a job that waits for a worker which does not start; the line's own estimate knows nothing of that."""
+        has_nobody = not self.count_alive() if job.is_waiting else not job.is_at_work
+        if has_nobody and self._workers.are_failing:
+            job.fail(errors.Overloaded(int(_PING_SECONDS), "No worker answers."), why="No worker starts.")
+        else:
+            self._look_after_later(job)
 
     async def _run_worker(self, worker: WorkerProcess | None) -> None:
         """Do one job after the other, with one process after the other."""
@@ -191,6 +210,8 @@ class WorkerPool:
         if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
             await self._workers.replace(worker, Replaced.DIED)
             worker = await self._workers.start_patiently()
+            if job.answer.done():  # that took too long
+                return worker
         started_at = time.monotonic()
         try:
             is_fit = await self._serve(job, worker)
@@ -198,6 +219,7 @@ class WorkerPool:
             logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
             await self._workers.replace(worker, Replaced.DIED)
             worker = await self._workers.start_patiently()
+            started_at = time.monotonic()
             is_fit = await self._serve_again(job, worker)
         seconds = time.monotonic() - started_at
         if job.source is not None:  # not a ping
@@ -225,7 +247,7 @@ class WorkerPool:
         """Let the worker do the job, and settle it. False when the worker must not be used any more. Raises WorkerDied,
         and then the job is not settled."""
         try:
-            with _open_files(job) as files, self._at_work():
+            with _open_files(job) as files, self._at_work(job):
                 async with asyncio.timeout(job.deadline_seconds):
                     answer = await worker.ask(job.message, files, job.paths)
                     while answer.get("more"):
@@ -251,13 +273,15 @@ class WorkerPool:
         return True
 
     @contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _at_work(self, job: Job) -> Iterator[None]:
         """Count a worker as busy, for at most its deadline."""
         self.busy += 1
+        job.is_at_work = True
         try:
             yield
         finally:
             self.busy -= 1
+            job.is_at_work = False
 
 
 def _stopping() -> errors.Overloaded:

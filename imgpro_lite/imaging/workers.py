@@ -20,6 +20,7 @@ class Workers:
         self._limits = limits
         self._tally = tally
         self._processes: set[WorkerProcess] = set()
+        self._failed_starts = 0  # since the last that succeeded
 
     @property
     def protections(self) -> list[str]:
@@ -30,6 +31,15 @@ class Workers:
     def pids(self) -> list[int]:
         """Their process ids."""
         return [worker.pid for worker in self._processes]
+
+    @property
+    def are_failing(self) -> bool:
+        """Whether the last one that was started did not come up."""
+        return self._failed_starts > 0
+
+    def count_alive(self) -> int:
+        """How many live. One that dies while it has nothing to do stays until there is a job for it."""
+        return sum(worker.is_alive for worker in self._processes)
 
     async def start(self, count: int) -> list[WorkerProcess]:
         """As many workers, which are ready. Raises WorkerDied or TimeoutError when one is not; none is left then."""
@@ -45,9 +55,16 @@ class Workers:
         while True:
             try:
                 return await self._start()
-            except (WorkerDied, OSError):  # TimeoutError is an OSError
-                logger.exception("a worker does not start")
+            except (WorkerDied, OSError) as error:  # TimeoutError is an OSError
+                self._tell_of_failure(error)
                 await asyncio.sleep(_RESTART_SECONDS)
+
+    def _tell_of_failure(self, error: Exception) -> None:
+        """Count a worker that did not come up. It may be so for days: what is logged is the 1st, 2nd, 4th, 8th, …"""
+        self._failed_starts += 1
+        self._tally.replaced[Replaced.DID_NOT_START] += 1
+        if self._failed_starts & (self._failed_starts - 1) == 0:
+            logger.error("a worker does not start (failures in a row: %d): %r", self._failed_starts, error)
 
     async def replace(self, worker: WorkerProcess, why: Replaced) -> None:
         """End a worker that another is to follow."""
@@ -61,6 +78,7 @@ class Workers:
     async def _start(self) -> WorkerProcess:
         worker = await WorkerProcess.start(self._limits)
         self._processes.add(worker)
+        self._failed_starts = 0
         return worker
 
     async def _end(self, worker: WorkerProcess) -> None:

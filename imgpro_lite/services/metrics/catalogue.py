@@ -50,13 +50,14 @@ UPLOADS = Metric(
     ("source", "outcome"),
 )
 WORKERS = Metric(
-    "imgpro_workers", "gauge", "Processes that decode and encode pictures, without the one in the background."
+    "imgpro_workers", "gauge", "Living processes that decode and encode pictures, without the one in the background."
 )
 WORKERS_BUSY = Metric("imgpro_workers_busy", "gauge", "Workers that have a job now.")
 REPLACED = Metric(
     "imgpro_workers_replaced_total",
     "counter",
-    "Workers replaced. `reason`: routine (they had done their jobs), too_slow (killed at the deadline) or died.",
+    "Workers replaced. `reason`: routine (they had done their jobs), too_slow (killed at the deadline), died or "
+    "did_not_start (each attempt).",
     ("reason",),
 )
 QUEUE_JOBS = Metric(
