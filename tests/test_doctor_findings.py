@@ -29,8 +29,15 @@ PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+# Behind a proxy with TLS, as it should be.
+PROXIED = {"public_url": "https://images.example.com", "trusted_proxies": ["127.0.0.1"]}
+
+
 def settings(**sections: Any) -> Settings:
-    quiet = {"mail": {"host": "mail.example.com"}, "server": {"contact": "a@example.com", "port": 0}}
+    quiet = {
+        "mail": {"host": "mail.example.com", "from": "a@example.com"},
+        "server": {"contact": "a@example.com", "port": 0},
+    }
     for name, values in quiet.items():
         sections[name] = {**values, **sections.get(name, {})}
     return Settings.model_validate(sections)
@@ -305,6 +312,12 @@ def test_a_clock_that_is_behind(start: ApiFactory, monkeypatch: pytest.MonkeyPat
         ({"server": {"host": "0.0.0.0"}}, "its links begin with http://localhost"),
         ({"server": {"public_url": "https://images.example.com"}}, "trusted_proxies is empty"),
         ({"server": {"public_url": "https://images.example.com", "trusted_proxies": ["127.0.0.1"]}}, ""),
+        (
+            {"server": PROXIED | {"src_url": "http://src.example.com"}},
+            "src_url is http://src.example.com, without TLS, while public_url has it",
+        ),
+        ({"server": PROXIED | {"api_url": "http://api.example.com"}}, "api_url is http://api.example.com, without TLS"),
+        ({"server": PROXIED | {"src_url": "https://src.example.com"}}, ""),
         ({"server": {"trusted_proxies": ["0.0.0.0/0"]}}, "0.0.0.0/0, which is far more than proxies"),
         ({"server": {"trusted_proxies": ["::/0"]}}, "::/0, which is far more than proxies"),
         ({"server": {"trusted_proxies": ["10.0.0.0/8"]}}, ""),
@@ -335,6 +348,29 @@ def test_mail(tmp_path: Path) -> None:
     for sender, is_told in (("x@example.com", False), ("x@images.example.com", False), ("A <x@other.com>", True)):
         found = configuration.check_configuration(settings(server=server, mail={"from": sender}))
         assert ("Mail is from other.com" in told(found, Level.NOTE)) is is_told
+
+
+@pytest.mark.parametrize(
+    ("server", "mail", "said"),
+    [
+        ({}, {"from": ""}, "Mail is from noreply@localhost, because [mail] from is empty."),
+        (PROXIED, {"from": ""}, ""),
+        (PROXIED, {"tls": "none", "password": "p"}, "the password goes to mail.example.com as it is."),
+        (PROXIED, {"tls": "none", "password": "p", "host": "127.0.0.1"}, ""),
+        (PROXIED, {"tls": "none"}, ""),
+        (PROXIED, {"tls": "tls", "password": "p"}, ""),
+    ],
+)
+def test_mail_that_is_not_safe_or_not_taken(server: dict[str, Any], mail: dict[str, Any], said: str) -> None:
+    warnings = told(configuration.check_configuration(settings(server=server, mail=mail)), Level.WARNING)
+    assert said in warnings
+    assert bool(said) == bool(warnings)
+
+
+def test_caches_that_are_larger_than_the_disk(tmp_path: Path) -> None:
+    for max_mb, is_told in ((10**9, True), (1, False)):
+        found = disk.check_disk(settings(data_dir=tmp_path, cache={"max_mb": max_mb, "intermediates_mb": 1}))
+        assert (f"{max_mb + 1:,} MB; the whole disk has" in told(found, Level.WARNING)) is is_told
 
 
 def test_a_port_that_another_program_has(tmp_path: Path) -> None:

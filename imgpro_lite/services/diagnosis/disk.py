@@ -37,6 +37,7 @@ def _findings(settings: Settings, directory: Path, existing: Path) -> Iterator[F
     if existing != directory:
         yield Finding(Level.NOTE, Area.DISK, f"There is no library in {directory} yet; `serve` makes it.")
     yield _room(settings, existing)
+    yield from _caches(settings, existing)
     yield from _inodes(existing)
     yield from _kind(find_mount(existing))
     if existing == directory:
@@ -53,6 +54,19 @@ def _room(settings: Settings, directory: Path) -> Finding:
     if free_mb < 2 * mark_mb:
         return Finding(Level.WARNING, Area.DISK, what, "Uploads will soon be refused.", "Make room, or a larger disk.")
     return Finding(Level.OK, Area.DISK, what)
+
+
+def _caches(settings: Settings, directory: Path) -> Iterator[Finding]:
+    cache_mb = settings.cache.max_mb + settings.cache.intermediates_mb
+    total_mb = total_bytes(directory) // BYTES_PER_MB
+    if cache_mb > total_mb:
+        yield Finding(
+            Level.WARNING,
+            Area.DISK,
+            f"[cache] max_mb and intermediates_mb are {cache_mb:,} MB; the whole disk has {total_mb:,}.",
+            "The caches grow until the disk is full, and then uploads are refused.",
+            "Leave them a part of the disk only.",
+        )
 
 
 def _inodes(directory: Path) -> Iterator[Finding]:
