@@ -180,6 +180,23 @@ def test_kinds_of_file_systems(
     assert [finding.level for finding in found if "file system" in finding.what] == [level]
 
 
+def test_a_read_only_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tmp", "blobs"):
+        (tmp_path / name).mkdir()
+    tmp_path.chmod(0o700)
+    look = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and look(path, mode))
+
+    def failures() -> str:
+        found = [*disk.check_disk(settings(data_dir=tmp_path)), *access.check_access(tmp_path, None)]
+        return told(found, Level.FAILURE)
+
+    assert "may not read and write it" in failures()
+    for module in (disk, access):
+        monkeypatch.setattr(module, "find_mount", lambda path: Mount(Path("/"), "ext4", True))
+    assert failures() == "The file system at / is ext4, mounted read-only."
+
+
 def test_room(tmp_path: Path) -> None:
     free_mb = disk.free_bytes(tmp_path) // 1024**2
     for mark_mb, level in ((1, Level.OK), (free_mb * 3 // 4, Level.WARNING), (free_mb * 2, Level.FAILURE)):

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from imgpro_lite.services.diagnosis.finding import Area, Finding, Level
 from imgpro_lite.store.data_dir import list_exposed
+from imgpro_lite.store.machine import find_mount
 
 # What the configuration file may have that others must not know, by table and key.
 _SECRET_SETTINGS = (("mail", "password"), ("metrics", "token"))
@@ -45,7 +46,10 @@ def _data_dir(directory: Path) -> Iterator[Finding]:
     if not directory.is_dir():
         yield _unusable(directory, "it is no directory")
         return
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+    mount = find_mount(directory)
+    # Of a file system that nobody may write to, the section about the disk tells.
+    needed = os.R_OK | os.X_OK | (0 if mount and mount.is_read_only else os.W_OK)
+    if not os.access(directory, needed):
         yield _unusable(directory, f"user {_own_uid()} may not read and write it, and it belongs to {status.st_uid}")
         return
     for found in list_exposed(directory):

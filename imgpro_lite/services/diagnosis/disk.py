@@ -39,8 +39,9 @@ def _findings(settings: Settings, directory: Path, existing: Path) -> Iterator[F
     yield _room(settings, existing)
     yield from _caches(settings, existing)
     yield from _inodes(existing)
-    yield from _kind(find_mount(existing))
-    if existing == directory:
+    mount = find_mount(existing)
+    yield from _kind(mount)
+    if existing == directory and not (mount and mount.is_read_only):  # of that, one failure is enough
         yield from _writing(directory)
 
 
@@ -87,7 +88,7 @@ def _kind(mount: Mount | None) -> Iterator[Finding]:
     where = f"The file system at {mount.path} is {mount.type}"
     if mount.is_read_only:
         yield Finding(
-            Level.FAILURE, Area.DISK, f"{where}, mounted read-only.", "Nothing can be stored.", "Mount it rw."
+            Level.FAILURE, Area.DISK, f"{where}, mounted read-only.", "No server starts on it.", "Mount it rw."
         )
     if mount.type in _NETWORK_TYPES:
         why = "SQLite's log needs locks and shared memory that network file systems do not have: data may be lost."
