@@ -1,11 +1,13 @@
 """The disk of the data directory: room, kind, and whether it does what an upload needs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from imgpro_lite.services.diagnosis.finding import Area, Finding, Level
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.store.blobs import MIN_FREE_INODES
+from imgpro_lite.store.data_dir import DATABASE_NAME
 from imgpro_lite.store.files import can_rename, free_bytes, total_bytes
 from imgpro_lite.store.machine import Mount, find_mount, free_inodes, try_writing
 
@@ -34,7 +36,8 @@ def check_disk(settings: Settings) -> list[Finding]:
 
 
 def _findings(settings: Settings, directory: Path, existing: Path) -> Iterator[Finding]:
-    if existing != directory:
+    is_to_be_seen = existing == directory and os.access(directory, os.X_OK)
+    if existing != directory or (is_to_be_seen and not (directory / DATABASE_NAME).exists()):
         yield Finding(Level.NOTE, Area.DISK, f"There is no library in {directory} yet; `serve` makes it.")
     yield _room(settings, existing)
     yield from _caches(settings, existing)
