@@ -89,7 +89,8 @@ TRANSFORM_SECONDS = Metric(
 CACHE_REQUESTS = Metric(
     "imgpro_cache_requests_total",
     "counter",
-    "Look-ups by cache (memory: whole answers; variants and intermediates: files) and result: hit or miss.",
+    "Look-ups of images that there are, by cache (memory: whole answers; variants and intermediates: files) and "
+    "result: hit or miss.",
     ("cache", "result"),
 )
 CACHE_BYTES = Metric("imgpro_cache_bytes", "gauge", "Bytes that a cache holds.", ("cache",))
