@@ -424,6 +424,7 @@ def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- as a whole
 
 
+@pytest.mark.slow
 def test_a_failure_ends_with_status_1(tmp_path: Path) -> None:
     config = tmp_path / "imgpro.toml"
     config.write_text("[storage]\nmin_free_mb = 1_000_000_000\n")

@@ -268,6 +268,7 @@ def test_without_a_setting_there_are_none(api: Api) -> None:
     assert api.client.get("/metrics", headers=BEARER).status_code == 404
 
 
+@pytest.mark.slow
 def test_who_does_not_want_metrics_does_not_load_what_they_need() -> None:
     statements = "from imgpro_lite.app import create_app; from imgpro_lite.settings import Settings; import sys; "
     statements += "import imgpro_lite.server; create_app(Settings()); print('prometheus_client' in sys.modules)"
