@@ -57,6 +57,7 @@ from imgpro_lite.store.data_dir import (
     operator_errors,
 )
 from imgpro_lite.store.db import Database, open_database
+from imgpro_lite.store.restoring_dir import RESTORING_NAME
 from imgpro_lite.tally import Tally
 from imgpro_lite.web import pages
 from imgpro_lite.web.hot import HotPath
@@ -174,6 +175,7 @@ async def open_runtime(
         )
         await _refuse_without_files(db, blobs)
         _warn_of_full_disk(blobs)
+        _warn_of_restoring(data_dir)
         # Only now: a start that is refused leaves it to the next one whether to look for what a crash left.
         blobs.may_have_orphans = stack.enter_context(mark_running(data_dir, lambda: blobs.is_tidy))
         rate_windows = RateWindows()
@@ -252,6 +254,15 @@ async def _refuse_without_files(db: Database, blobs: BlobStore) -> None:
         raise OperatorError(
             f"The database has images, but {blobs.root} has no files. Mount its disk, or restore it from a backup. If "
             "the files are lost for good, `imgpro-lite fsck --repair --remove-broken --force` removes their images."
+        )
+
+
+def _warn_of_restoring(data_dir: Path) -> None:
+    """Nobody else would ever tell of what may be as large as the library."""
+    if (data_dir / RESTORING_NAME).exists():
+        log.warning(
+            "%s was left by a restore that did not end. Run it again, or remove the directory.",
+            data_dir / RESTORING_NAME,
         )
 
 

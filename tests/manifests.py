@@ -62,5 +62,5 @@ def change_lines(path: Path, change: Callable[[dict[str, Any]], Any]) -> None:
 def read_tree(data_dir: Path) -> dict[str, str]:
     """The manifests, by their paths, with the hashes of what is in them."""
     root = data_dir / "manifests"
-    found = (path for path in root.rglob("*") if path.is_file())
+    found = (path for path in root.rglob("*") if path.is_file() and path.name != "state")
     return {str(path.relative_to(root)): hashlib.sha256(path.read_bytes()).hexdigest() for path in found}

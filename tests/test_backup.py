@@ -450,8 +450,78 @@ def test_a_database_or_secret_of_a_backup_that_is_damaged(data_dir: Path, dest: 
     assert "the secret" in verify(dest)[1][0]["message"]
     (folder / "about.json").write_text("")
     assert "There is no complete backup" in run_main("backup", "verify", str(dest))[2]
-    back_up(data_dir, dest)
+    assert run_backup(data_dir, dest)[0] == 1
     assert "about.json" in verify(dest)[1][0]["message"]
+
+
+@pytest.mark.parametrize(
+    "damage", [{"number": "x"}, {"number": None}, {"made_at": 10**18}, {"made_at": -1}, {"images": "many"}, None]
+)
+def test_nothing_is_removed_while_a_backup_cannot_be_read(
+    data_dir: Path, dest: Path, damage: dict[str, Any] | None
+) -> None:
+    """A flipped bit in its about.json must not cost it its files."""
+    folder = newest(dest)
+    if damage is None:
+        about = folder / "about.json"
+        about.write_text(about.read_text().replace("number", "numbxr"))
+    else:
+        change_about(folder, **damage)
+    with connect(data_dir) as conn:
+        conn.execute("UPDATE media SET deleted_at = 1 WHERE seq = 1")
+        conn.execute("DELETE FROM media WHERE seq = 1")
+    for number in range(2):
+        code, out, err = run_backup(data_dir, dest, "--keep", "1", "--json")
+        problem, summary = [json.loads(line) for line in out.splitlines()]
+        assert (code, err.count("Traceback")) == (1, 0)
+        assert (summary["ok"], summary["removed_files"], summary["removed_backups"]) == (False, 0, 0)
+        assert folder.name in problem["message"]
+        assert summary["kept_backups"] == number + 1
+    assert f"The backup {folder.name} is damaged" in run_backup(data_dir, dest, "--keep", "1")[2]
+    assert in_backup(dest, sha256_of(picture(0))).exists()
+    assert len(run_main("backup", "list", str(dest))[1].splitlines()) == 4
+    shutil.rmtree(folder)
+    again = back_up(data_dir, dest, "--keep", "1")
+    assert (again["removed_backups"], again["removed_files"]) == (3, 1)
+
+
+def test_nothing_is_removed_while_a_database_cannot_be_read(data_dir: Path, dest: Path) -> None:
+    """Not even a backup that is older, and may be the last good one."""
+    first = newest(dest)
+    second = dest / "backups" / back_up(data_dir, dest)["name"]
+    (second / "imgpro.db").write_bytes(b"")
+    code, _, err = run_backup(data_dir, dest, "--keep", "2")
+    assert (code, f"The backup {second.name} cannot be read" in err) == (1, True)
+    assert first.exists()
+
+
+def test_what_a_file_manager_leaves_among_damaged_files_harms_nothing(data_dir: Path, dest: Path) -> None:
+    (dest / "damaged").mkdir()
+    for name in (".DS_Store", "Thumbs.db", "0" * 63):
+        (dest / "damaged" / name).touch()
+    back_up(data_dir, dest)
+    assert back_up(data_dir, dest, "--keep", "1")["removed_backups"] == 2
+
+
+@pytest.mark.parametrize("point", ["backup.published", "backup.pruned"])
+def test_a_disk_that_fails_when_the_backup_is_complete(
+    data_dir: Path, dest: Path, at_point: Callable[[str, Callable[[], None]], None], point: str
+) -> None:
+    def fail() -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    at_point(point, fail)
+    code, _, err = run_backup(data_dir, dest)
+    assert (code, f"The backup {newest(dest).name} is complete; older ones could not be removed" in err) == (1, True)
+    assert len(list((dest / "backups").iterdir())) == 2
+
+
+def test_an_empty_database_is_not_taken_for_an_older_one(data_dir: Path, tmp_path: Path) -> None:
+    for path in data_dir.glob("imgpro.db*"):
+        path.unlink()
+    (data_dir / "imgpro.db").touch()
+    code, _, err = run_backup(data_dir, tmp_path / "new")
+    assert (code, "imgpro-lite restore DEST --replace" in err, "imgpro-lite rebuild" in err) == (1, True, True)
 
 
 # ── restore ──
@@ -514,14 +584,90 @@ def test_a_restore_that_dies_is_finished_by_the_next_or_by_a_start(
         assert rows_of(data_dir / "imgpro.db", "SELECT DISTINCT name FROM media") == [("from before",)]
         assert restore(dest, data_dir, "--replace")["there_files"] == 1
     elif point == "restoring.moved_out":
-        with pytest.raises(OperatorError, match="has not ended"):
+        with pytest.raises(OperatorError, match="was interrupted at its end"):
             make_data_dir(data_dir)
-        assert restore(dest, data_dir) == {"ok": True, "problems": 0, "finished": True}
+        for command in (("keys", "list"), ("fsck",), ("stats",), ("backup", str(tmp_path / "new")), ("rebuild",)):
+            code, out, err = run_main(*command, "--data-dir", str(data_dir))
+            assert (code, out, "run `imgpro-lite restore` again" in err) == (1, "", True), command
+        expected = {"ok": True, "problems": 0, "finished": True, "backup": newest(dest).name, "directory": str(dest)}
+        assert restore(dest, data_dir) == expected
     else:
         with hold_data_dir(data_dir):
             pass
     assert rows_of(data_dir / "imgpro.db", "SELECT DISTINCT name FROM media") == [("photo.jpg",)]
     assert check(data_dir) == []
+
+
+def test_an_earlier_restore_is_not_mistaken_for_the_one_that_is_asked_for(
+    data_dir: Path, dest: Path, tmp_path: Path, at_point: Callable[[str, Callable[[], None]], None]
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    name = newest(dest).name
+    for asked in ((str(tmp_path / "elsewhere"),), (str(dest), "--at", "1999"), (str(dest), "--at", name[:10])):
+        at_point("restoring.ready", interrupt)
+        assert run_main("restore", str(dest), "--data-dir", str(data_dir), "--replace")[0] == 130
+        at_point("backup.pruned", lambda: None)
+        assert "run `imgpro-lite restore` again" in fail_backup(data_dir, dest)
+        code, out, err = run_main("restore", *asked, "--data-dir", str(data_dir), "--replace")
+        assert f"was finished: of the backup {name} in {dest}." in out
+        is_asked = asked[-1] == name[:10]
+        assert (code, "not what was asked for" in err) == (0 if is_asked else 1, not is_asked)
+        assert check(data_dir) == []
+
+
+@pytest.mark.parametrize("damage", ["emptied", "flipped"])
+def test_what_an_interrupted_restore_has_copied_is_not_trusted(
+    data_dir: Path, dest: Path, at_point: Callable[[str, Callable[[], None]], None], damage: str
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_point("copy.renamed", interrupt)
+    assert run_main("restore", str(dest), "--data-dir", str(data_dir), "--replace")[0] == 130
+    (copied,) = [path for path in (data_dir / "restoring" / "blobs").rglob("*") if path.is_file()]
+    if damage == "emptied":
+        copied.write_bytes(b"")
+    else:
+        flip_a_bit(copied)
+    at_point("backup.pruned", lambda: None)
+    done = restore(dest, data_dir, "--replace")
+    assert (done["files"], done["there_files"]) == (3, 0)
+    assert check(data_dir) == []
+
+
+def test_what_an_interrupted_restore_has_left_is_told(
+    data_dir: Path,
+    dest: Path,
+    at_point: Callable[[str, Callable[[], None]], None],
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    at_point("copy.renamed", interrupt)
+    assert run_main("restore", str(dest), "--data-dir", str(data_dir), "--replace")[0] == 130
+    at_point("backup.pruned", lambda: None)
+    with serve(data_dir):
+        pass
+    assert f"{data_dir / 'restoring'} was left by a restore that did not end" in caplog.text
+    assert [(problem.kind, problem.repaired) for problem in check(data_dir)] == [("leftover", False)]
+    assert [(problem.kind, problem.repaired) for problem in check(data_dir, repair=True)] == [("leftover", True)]
+    assert not (data_dir / "restoring").exists()
+    assert check(data_dir) == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, flip_a_bit])
+def test_without_its_secret_a_backup_is_restored_only_where_that_is_asked_for(
+    dest: Path, tmp_path: Path, damage: Callable[[Path], Any]
+) -> None:
+    damage(newest(dest) / "secret")
+    assert "restore the rest with --skip-damaged" in fail_restore(dest, tmp_path / "new")
+    code, out, _ = run_main("restore", str(dest), "--data-dir", str(tmp_path / "new"), "--skip-damaged")
+    assert (code, "Its secret is left out" in out) == (1, True)
+    assert not (tmp_path / "new" / "secret").exists()
+    assert check(tmp_path / "new") == []
 
 
 def test_no_library_begins_where_one_is_half_restored(

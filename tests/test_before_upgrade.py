@@ -12,7 +12,7 @@ from conftest import FakeClock
 
 from imgpro_lite.cli.backup import LEAST_SCHEMA
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.store import before_upgrade, sqlite_file
+from imgpro_lite.store import before_upgrade, failpoints, sqlite_file
 from imgpro_lite.store.sqlite_file import connect_file, migrate
 
 SCRIPTS = sqlite_file._migration_scripts()
@@ -77,6 +77,42 @@ def test_the_two_newest_stay(older: Path, tmp_path: Path) -> None:
         bring_up_to_date(older, FakeClock(at))
         names.append(copies(tmp_path)[-1])
     assert copies(tmp_path) == names[-2:]
+
+
+@pytest.mark.parametrize("point", ["upgrade.kept", "migration.begun", "migration.applied", "migration.versioned"])
+def test_an_upgrade_that_keeps_failing_keeps_one_copy_and_those_of_earlier_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, point: str
+) -> None:
+    """Whatever fails, and in whichever migration: nothing between two versions is ever there, or copied."""
+    with monkeypatch.context() as patch:
+        know_only(patch, SCRIPTS[:-3])
+        bring_up_to_date(tmp_path / "imgpro.db")
+        with closing(connect_file(tmp_path / "imgpro.db")) as conn:
+            conn.execute(TEAM)
+        know_only(patch, SCRIPTS[:-2])
+        bring_up_to_date(tmp_path / "imgpro.db", FakeClock(1_600_000_000))
+    (earlier,) = copies(tmp_path)
+    version, reached = len(SCRIPTS) - 2, list[int]()
+
+    def fail() -> None:
+        reached.append(1)
+        if point == "upgrade.kept" or len(reached) % 2 == 0:  # the last migration
+            raise KeyboardInterrupt
+
+    for at in range(1_700_000_000, 1_700_000_004):
+        monkeypatch.setattr(failpoints, "_armed", {point: fail})
+        with pytest.raises(KeyboardInterrupt):
+            bring_up_to_date(tmp_path / "imgpro.db", FakeClock(at))
+        assert rows_of(tmp_path / "imgpro.db", "PRAGMA user_version") == [(version,)]
+    monkeypatch.setattr(failpoints, "_armed", {})
+    bring_up_to_date(tmp_path / "imgpro.db", FakeClock(1_700_000_100))
+    names = copies(tmp_path)
+    assert earlier in names
+    assert {rows_of(tmp_path / "before-upgrade" / name, "PRAGMA user_version")[0][0] for name in names} == {
+        version - 1,
+        version,
+    }
+    assert len(names) == 2
 
 
 @pytest.mark.parametrize("room_bytes", [0, None])

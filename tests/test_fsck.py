@@ -104,6 +104,7 @@ REPAIRABLE: dict[str, tuple[str, Damage]] = {
             *(f"DROP TRIGGER {table}_{what}_manifest" for table, what in MANIFEST_TRIGGERS),
             "DROP TABLE manifests_due",
             "DROP TABLE manifest_backlog",
+            "DROP TABLE manifest_state",
             "DROP TABLE library",
             "DROP TABLE spent_tokens",
             "ALTER TABLE api_keys DROP COLUMN session_ends_at",

@@ -49,7 +49,7 @@ def test_they_follow_every_change(tmp_path: Path) -> None:
         image, other = add(api, headers, name="before"), add(api, headers)
         wait_for_manifests(api.data_dir)
         assert [line["name"] for line in lines(api.data_dir, "images/0/0")] == ["before", "photo.jpg"]
-        used = lines(api.data_dir, "teams/0")[1]["uploads_used"]
+        used = lines(api.data_dir, "teams/0/2")[0]["uploads_used"]
         api.client.patch(f"/v1/media/{image['id']}", headers=headers, json={"name": "after"})
         api.client.delete(f"/v1/media/{other['id']}", headers=headers)
         api.upload(picture(1), headers)
@@ -58,7 +58,7 @@ def test_they_follow_every_change(tmp_path: Path) -> None:
         shown = lines(api.data_dir, "images/0/0")
         assert [line["name"] for line in shown] == ["after", "photo.jpg", "photo.jpg"]
         assert [line["deleted_at"] for line in shown] == [None, api.clock.at, None]
-        team = lines(api.data_dir, "teams/0")[1]
+        team = lines(api.data_dir, "teams/0/2")[0]
         assert (team["plan"], team["uploads_used"], len(team["keys"])) == ("pro", used + 1, 1)
         api.client.delete(f"/v1/media/{image['id']}", headers=headers)
         api.client.delete("/v1/media/batch?namespace=none", headers=headers)
@@ -92,6 +92,7 @@ def downgrade(data_dir: Path) -> None:
             conn.execute(f"DROP TRIGGER {name}")
         conn.execute("DROP TABLE manifests_due")
         conn.execute("DROP TABLE manifest_backlog")
+        conn.execute("DROP TABLE manifest_state")
         conn.execute("PRAGMA user_version = 5")
 
 
@@ -102,12 +103,68 @@ def leave_as_it_is(_data_dir: Path) -> None:
 @pytest.mark.parametrize("prepare", [downgrade, leave_as_it_is])
 def test_they_are_all_written_where_there_are_none(data_dir: Path, prepare: Callable[[Path], None]) -> None:
     before = read_tree(data_dir)
-    assert len(before) == 6  # images/0/0 to 3, teams/0 and library
+    assert len(before) == 7  # images/0/0 to 3, teams/0/1 and 2, and library
     shutil.rmtree(data_dir / "manifests")
     prepare(data_dir)
     with serve(data_dir):
         wait_for_manifests(data_dir)
     assert read_tree(data_dir) == before
+
+
+def go_back(data_dir: Path) -> None:
+    """An older program had it meanwhile, with a copy from before the upgrade."""
+    execute(data_dir, "UPDATE media SET deleted_at = 1 WHERE seq > 70", "DELETE FROM media WHERE seq > 70")
+    downgrade(data_dir)
+
+
+def put_back(data_dir: Path) -> None:
+    """A copy from before the last uploads."""
+    copied = {path: path.read_bytes() for path in data_dir.glob("imgpro.db*")}
+    with serve(data_dir) as api:
+        add_rows(data_dir, owner(api), 100, sha256=hashlib.sha256(picture()).digest(), filesize_bytes=len(picture()))
+        wait_for_manifests(data_dir)
+    for path in data_dir.glob("imgpro.db*"):
+        path.unlink()
+    for path, content in copied.items():
+        path.write_bytes(content)
+
+
+@pytest.mark.parametrize("prepare", [go_back, put_back])
+def test_an_older_database_does_not_get_back_what_only_the_manifests_know(
+    data_dir: Path, prepare: Callable[[Path], None]
+) -> None:
+    """They are set aside, in case the database was put there by mistake."""
+    prepare(data_dir)
+    with serve(data_dir) as api:
+        api.upload(picture(), owner(api))
+        until((data_dir / "set-aside" / "manifests").exists)
+        wait_for_manifests(data_dir)
+    with connect(data_dir) as conn:
+        (images,) = conn.execute("SELECT count(*) FROM media").fetchone()
+    assert {problem.kind for problem in check(data_dir)} <= {"file_without_image"}
+    with serve(data_dir):  # now they are of each other
+        wait_for_manifests(data_dir)
+    for path in data_dir.glob("imgpro.db*"):
+        path.unlink()
+    assert rebuild(data_dir)[2]["images"] == images
+    shutil.rmtree(data_dir / "manifests")
+    (data_dir / "set-aside" / "manifests").rename(data_dir / "manifests")
+    (data_dir / "imgpro.db").unlink()
+    assert rebuild(data_dir)[2]["images"] == (202 if prepare is go_back else 302)
+
+
+def test_where_it_is_not_known_what_they_were_written_from_they_are_all_compared(data_dir: Path) -> None:
+    """As after a power cut, or with a copy of them from before."""
+    before = read_tree(data_dir)
+    images = data_dir / "manifests" / "images" / "0"
+    (images / "9.jsonl").write_bytes((images / "3.jsonl").read_bytes())
+    change("images/0/2.jsonl", b"{}\n")(data_dir)
+    change("state", b"")(data_dir)
+    with serve(data_dir):
+        until(lambda: not (images / "9.jsonl").exists())
+        wait_for_manifests(data_dir)
+    assert read_tree(data_dir) == before
+    assert not (data_dir / "set-aside").exists()
 
 
 def change(name: str, content: bytes) -> Callable[[Path], Any]:
@@ -130,7 +187,7 @@ def unseen(data_dir: Path) -> None:
 WRONG: dict[str, tuple[Callable[[Path], Any], str]] = {
     "missing": (remove("images/0/0.jsonl"), "manifest"),
     "empty": (change("images/0/3.jsonl", b""), "manifest"),
-    "of a team": (change("teams/0.jsonl", b"{}\n"), "manifest"),
+    "of a team": (change("teams/0/2.jsonl", b"{}\n"), "manifest"),
     "a pipe": (to_pipe, "manifest"),
     "of no image": (change("images/0/4.jsonl", b"{}\n"), "manifest"),
     "a change that nobody noted": (unseen, "manifest"),
@@ -157,13 +214,13 @@ def test_fsck_finds_what_is_wrong(data_dir: Path, what: str) -> None:
 
 def test_repaired_ones_are_written_anew_and_the_wrong_ones_kept(data_dir: Path) -> None:
     before = read_tree(data_dir)
-    for name in ("images/0/0.jsonl", "teams/0.jsonl", "library.jsonl"):
+    for name in ("images/0/0.jsonl", "teams/0/2.jsonl", "library.jsonl"):
         change(name, b"wrong\n")(data_dir)
     check(data_dir, repair=True)
     with serve(data_dir):
         wait_for_manifests(data_dir)
     assert read_tree(data_dir) == before
-    assert (data_dir / "set-aside" / "manifests" / "teams" / "0.jsonl").read_bytes() == b"wrong\n"
+    assert (data_dir / "set-aside" / "manifests" / "teams" / "0" / "2.jsonl").read_bytes() == b"wrong\n"
 
 
 def test_one_that_cannot_be_written_keeps_nothing_else_back(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:

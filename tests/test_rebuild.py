@@ -12,7 +12,20 @@ import pytest
 from checking import check, kinds, overwrite_a_page
 from commands import authorization, make_key, run_keys, run_main
 from conftest import Api
-from library import Headers, blob_path, check_counts, connect, list_ids, owner, picture, run_media, run_teams, sweep_now
+from library import (
+    Headers,
+    blob_path,
+    check_counts,
+    connect,
+    list_ids,
+    list_teams,
+    owner,
+    picture,
+    run_media,
+    run_teams,
+    show_team,
+    sweep_now,
+)
 from manifests import (
     change_lines,
     copy_without_database,
@@ -232,13 +245,13 @@ DAMAGES: dict[str, tuple[str, Callable[[Path], Any], set[str]]] = {
     "one that is missing": ("images/0/0", Path.unlink, {"file_without_image"}),
     "of another library": ("images/0/0", other_library, {"other_library", "file_without_image"}),
     "of a newer version": ("images/0/0", newer, {"damaged_manifest", "file_without_image"}),
-    "no teams": ("teams/0", Path.unlink, {"missing_team"}),
+    "no team": ("teams/0/2", Path.unlink, {"missing_team"}),
     "no name of the library": ("library", Path.unlink, set()),
 }
 
 
 # The others with `--full`: each is a library of its own.
-QUICK = {"an image that cannot be read", "of another library", "no teams"}
+QUICK = {"an image that cannot be read", "of another library"}
 
 
 @pytest.mark.parametrize(
@@ -251,6 +264,7 @@ def test_what_a_damaged_manifest_costs(library: Library, tmp_path: Path, what: s
     code, problems, summary = rebuild(data_dir)
     assert {problem["kind"] for problem in problems} == told
     assert code == (1 if told else 0)
+    assert summary["teams"] == len(list_teams(library.data_dir)) - 1  # without that of anonymous images
     check_counts(data_dir)
     left = {problem.kind for problem in check(data_dir) if problem.kind != "manifest"}
     assert left == ({"file_without_image"} if "file_without_image" in told else set())
@@ -261,6 +275,28 @@ def test_what_a_damaged_manifest_costs(library: Library, tmp_path: Path, what: s
         kept = set(conn.execute("SELECT id, team_hash, team_id = 1 FROM media"))
     assert kept <= {(row[1], row[3], row[2] == 1) for row in rows_of(library.data_dir)["media"]}
     assert what == "of another library" or library_id == rows_of(library.data_dir)["library"][0][1]
+
+
+def test_a_team_whose_manifest_is_damaged_is_given_to_its_owner_again(library: Library, tmp_path: Path) -> None:
+    """As the advice says. The other teams, and their keys, are what they were."""
+    data_dir = copy_without_database(library.data_dir, tmp_path / "data")
+    team = next(team for team in list_teams(library.data_dir) if team["email"] == "ops@example.com")
+    with connect(library.data_dir) as conn:
+        (team_id,) = conn.execute("SELECT id FROM teams WHERE hash = ?", (team["team"],)).fetchone()
+    (data_dir / "manifests" / "teams" / "0" / f"{team_id}.jsonl").write_text("x\n")
+    code, _, err = run_main("rebuild", "--data-dir", str(data_dir))
+    assert (code, err) == (1, "")
+    lost = show_team(data_dir, team["team"])
+    assert (lost["email"], lost["plan"], lost["images"]) == (f"{team['team']}@lost.invalid", "free", team["images"])
+    assert {other["team"] for other in list_teams(data_dir)} == {
+        other["team"] for other in list_teams(library.data_dir)
+    }
+    run_teams(data_dir, "set-email", team["team"], "Ops@Example.com")
+    key = make_key(data_dir, "--verified")
+    with serve(data_dir) as api:
+        api.clock.at = library.clock_at
+        assert library.ids["private"] in list_ids(api, authorization(key))
+        assert list_ids(api, library.headers["stranger"]) == library.seen["stranger"]
 
 
 def test_files_are_compared(library: Library, tmp_path: Path) -> None:
@@ -319,7 +355,7 @@ def test_no_manifest_is_believed_blindly(library: Library, tmp_path: Path) -> No
     """Every field with every wrong value, under the right checksum, and files that are no manifests at all."""
     data_dir = copy_without_database(library.data_dir, tmp_path / "data")
     blocked = next((data_dir / "manifests" / "blocked").iterdir())
-    for kind in ("images/0/0", "teams/0", f"blocked/{blocked.stem}"):
+    for kind in ("images/0/0", "teams/0/2", f"blocked/{blocked.stem}"):
         source = data_dir / "manifests" / f"{kind}.jsonl"
         first = json.loads(source.read_text("utf-8").splitlines()[0])["content"]
         for number, field in enumerate(first, start=1):

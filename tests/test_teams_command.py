@@ -114,7 +114,11 @@ def test_one_team_for_people(api: Api) -> None:
 def test_the_team_of_anonymous_uploads_has_no_plan(api: Api) -> None:
     (anonymous,) = list_teams(api.data_dir)
     assert "none" in run_teams(api.data_dir, "show", anonymous["team"])
-    for arguments in (["set-plan", anonymous["team"], "pro"], ["set-registration", anonymous["team"], "closed"]):
+    for arguments in (
+        ["set-plan", anonymous["team"], "pro"],
+        ["set-email", anonymous["team"], "x@example.com"],
+        ["set-registration", anonymous["team"], "closed"],
+    ):
         assert "[anonymous]" in fail_teams(api.data_dir, *arguments)
 
 
@@ -142,7 +146,9 @@ def test_the_only_space_of_an_address(api: Api) -> None:
     assert plan_of(api, headers) == "scale"
 
 
-@pytest.mark.parametrize("command", [["show"], ["set-plan", "pro"], ["set-registration", "closed"]])
+@pytest.mark.parametrize(
+    "command", [["show"], ["set-plan", "pro"], ["set-email", "x@example.com"], ["set-registration", "closed"]]
+)
 @pytest.mark.parametrize("name", ["nobody@example.com", "x0x0x", "", "%", "'; --", "\udcff", "a\nb@example.com"])
 def test_no_such_team(tmp_path: Path, command: list[str], name: str) -> None:
     make_key(tmp_path)
@@ -155,6 +161,21 @@ def test_no_such_team(tmp_path: Path, command: list[str], name: str) -> None:
 def test_a_missing_data_directory(tmp_path: Path, arguments: list[str]) -> None:
     assert "There is no library" in fail_teams(tmp_path / "none", *arguments)
     assert not (tmp_path / "none").exists()
+
+
+# ── addresses ──
+
+
+def test_a_team_gets_another_address(api: Api) -> None:
+    headers, other = owner(api), owner(api, email="other@example.com")
+    told = run_teams(api.data_dir, "set-email", "ops@example.com", " New@Example.com ")
+    assert "has the address new@example.com now" in told
+    assert show_team(api.data_dir, "new@example.com")["keys"] == 1
+    assert api.client.get("/v1/usage", headers=headers).status_code == 200
+    assert "only one can" in fail_teams(api.data_dir, "set-email", "new@example.com", "other@example.com")
+    assert "valid e-mail address" in fail_teams(api.data_dir, "set-email", "new@example.com", "nobody")
+    run_teams(api.data_dir, "set-email", "new@example.com", "new@example.com")  # nothing changes
+    assert api.client.get("/v1/usage", headers=other).status_code == 200
 
 
 # ── plans ──

@@ -1,5 +1,6 @@
 """`imgpro-lite pull` from a server that says and sends whatever may do harm: nothing of it does."""
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -101,6 +102,15 @@ def test_a_source_that_behaves(evil: Facade, near: Site, tmp_path: Path) -> None
         assert ("Authorization" in ask.headers) == ask.path.startswith("/v1/")
 
 
+def test_what_ends_within_the_hour_is_left_out(evil: Facade, near: Site, tmp_path: Path) -> None:
+    source = Hostile(evil)
+    ends = source.add(expires_at=int(time.time()) + 1800)
+    source.add(name="stays")
+    result = pull_from(evil, near, tmp_path)
+    assert (result.exit_code, near.names()) == (0, ["stays"])
+    assert f"{ends}: skipped: it ends within the hour" in result.stderr
+
+
 # What a source says of an image, and what is said of that.
 NO_IMAGES: list[tuple[dict[str, Any], str]] = [
     ({"src": "file:///etc/passwd"}, "not http or https"),
@@ -157,6 +167,15 @@ def test_images_that_are_none(evil: Facade, near: Site, tmp_path: Path) -> None:
     assert near.names() == ["good"]
 
 
+def test_fields_that_turn_bad(evil: Facade, near: Site, tmp_path: Path) -> None:
+    source = Hostile(evil)
+    media_id, other = source.add(), source.add()
+    assert pull_from(evil, near, tmp_path).exit_code == 0
+    source.images[media_id]["x"], source.images[other]["x"] = float("nan"), "\ud800"
+    result = pull_from(evil, near, tmp_path, "--update")
+    assert (result.stderr.count("cannot be sent on"), "2 failed" in result.stderr) == (2, True)
+
+
 def test_what_browsers_are_shown_instead_of_an_original(evil: Facade, near: Site, tmp_path: Path) -> None:
     """Only where it is asked for, and only where the original cannot be had."""
     source = Hostile(evil)
@@ -196,18 +215,22 @@ def test_a_list_that_is_none(evil: Facade, near: Site, tmp_path: Path, page: Any
     assert near.images() == []
 
 
-def test_pages_without_an_end(evil: Facade, near: Site, tmp_path: Path) -> None:
-    """Another cursor each time, and always the same image."""
+@pytest.mark.parametrize(("has_new", "told"), [(False, "without an end"), (True, "only 5 images on 5 pages")])
+def test_pages_without_an_end(
+    evil: Facade, near: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_new: bool, told: str
+) -> None:
+    """Another cursor each time, and always the same image, or one more."""
+    monkeypatch.setattr("imgpro_lite.client.transfer.sides.MAX_THIN_PAGES", 4)
     source = Hostile(evil)
-    source.page = {"items": [item(1)], "cursor": "x", "has_more": True}
-    cursors = iter(range(100))
+    numbers = iter(range(100))
 
     def before(ask: Ask) -> Reply:
-        source.page["cursor"] = f"c{next(cursors)}"
+        number = next(numbers)
+        source.page = {"items": [item(number * has_new)], "cursor": f"c{number}", "has_more": True}
         return source.answer(ask)
 
     evil.before = before
-    assert "without an end" in refusal(pull_from(evil, near, tmp_path))
+    assert told in refusal(pull_from(evil, near, tmp_path))
 
 
 def test_a_redirect_of_the_api_gets_no_key(evil: Facade, near: Site, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ from imgpro_lite.store.backup_place import (
 from imgpro_lite.store.data_dir import DATABASE_NAME
 from imgpro_lite.store.files import is_writable, yield_to_others
 from imgpro_lite.store.library_rows import get_library_id
-from imgpro_lite.store.sqlite_file import connect_file, connect_unwritable, database_errors, schema_version
+from imgpro_lite.store.sqlite_file import connect_file, connect_unwritable, database_errors, refuse_lost, schema_version
 
 EXIT_PROBLEMS = 1
 EXIT_INTERRUPTED = 130  # 128 + SIGINT, as shells count
@@ -82,7 +82,7 @@ def make(config_path: Path | None, data_dir: Path | None, dest: Path, keep: int,
     with _interruptible(EARLIER_STAY), _open(library) as conn:
         refuse_overlap(root, library)
         with disk_errors(root, EARLIER_STAY):
-            directory = make_backup_dir(root, get_library_id(conn), f"imgpro-lite {__version__}")
+            directory = make_backup_dir(root, get_library_id(conn), f"imgpro-lite {__version__}", library)
         if root.stat().st_dev == library.stat().st_dev:
             click.echo(f"{root} is on the same disk as the library: a backup there is lost with that disk.", err=True)
         with hold_backup_dir(directory), show_progress() as progress:
@@ -110,6 +110,8 @@ def _open(data_dir: Path) -> Iterator[sqlite3.Connection]:
     with closing(conn):
         with database_errors(path):
             version = schema_version(conn)
+        if not version:
+            refuse_lost(conn)
         if version < LEAST_SCHEMA:
             raise OperatorError(
                 f"The database {path} is of an older version. Start the server once with this one, which keeps a copy "
@@ -129,7 +131,6 @@ def _lines(made: Made, directory: BackupDir, seconds: float) -> list[str]:
             if made.removed_backups
             else "."
         ),
-        *made.notes,
     ]
     if made.missing_files:
         return [
@@ -163,7 +164,8 @@ def verify_(dest: Path, at: str | None, quick: bool, as_json: bool) -> None:
     if report.found:
         verdict = (
             f"Problems found: {report.found.total():,}. Make a backup again: it copies from the library what is "
-            "damaged or missing here. A backup whose database is damaged cannot be mended; remove its folder."
+            "damaged or missing here, unless it lacks that itself, which `imgpro-lite fsck` tells. "
+            "A backup whose database is damaged cannot be mended; remove its folder."
         )
     looked = f"Looked at {_count(verified.files, 'file')} of {_count(verified.backups, 'backup')}"
     report.end(asdict(verified), f"{looked}; read {size_text(verified.read_bytes)}.", verdict)

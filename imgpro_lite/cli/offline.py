@@ -14,7 +14,7 @@ from imgpro_lite.cli.options import load
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.settings import BYTES_PER_MB, Settings
-from imgpro_lite.store.data_dir import DATABASE_NAME, FOLLOW_EVERY_SECONDS, is_running
+from imgpro_lite.store.data_dir import DATABASE_NAME, FOLLOW_EVERY_SECONDS, is_running, refuse_unfinished_restore
 from imgpro_lite.store.dev_dir import clock_of
 from imgpro_lite.store.manifests import MANIFESTS_NAME
 from imgpro_lite.store.sqlite_file import Tx, open_for_command, write_transaction
@@ -29,7 +29,9 @@ def settings_for_command(config_path: Path | None, data_dir: Path | None) -> Set
 
 
 def require_database(settings: Settings) -> None:
-    """Raise OperatorError where there is no library, so that a mistyped directory is not a new, empty one."""
+    """Raise OperatorError where there is no library, so that a mistyped directory is not a new, empty one, and where a
+    restore has not ended."""
+    refuse_unfinished_restore(settings.data_dir)
     if not (settings.data_dir / DATABASE_NAME).exists():
         if (settings.data_dir / MANIFESTS_NAME).exists():
             raise OperatorError(

@@ -32,7 +32,8 @@ _KINDS: dict[Kind, tuple[str, str]] = {
     Kind.OTHER_LIBRARY: ("Manifests of another library", "They were left out."),
     Kind.MISSING_TEAM: (
         "Teams that no manifest has",
-        "Their images are there; make keys for these addresses with `imgpro-lite keys create`.",
+        "Their images are there. For each: `imgpro-lite teams set-email TEAM ADDRESS`, with its five characters as "
+        "TEAM, then `imgpro-lite keys create --verified --email ADDRESS`; if it had another plan, `teams set-plan`.",
     ),
     Kind.CONFLICT: ("Rows that cannot be as they were", "Only one of two can have the same id or address."),
     Kind.BROKEN_FILE: ("Images without their file", "Restore the file from a backup; `imgpro-lite fsck` says more."),

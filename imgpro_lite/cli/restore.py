@@ -16,7 +16,7 @@ from imgpro_lite.cli.options import configuration_options
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.backup.restoring import Restored, Restoring, check_backup, restore_backup
-from imgpro_lite.store.backup_dir import Backup
+from imgpro_lite.store.backup_dir import Backup, normalize_time
 from imgpro_lite.store.backup_place import hold_backup_dir, open_backup_dir, refuse_overlap
 from imgpro_lite.store.data_dir import hold_data_dir
 from imgpro_lite.store.restoring_dir import RestoringDir
@@ -45,8 +45,7 @@ def restore(
     settings = settings_for_command(config_path, data_dir)
     target, report, begun_at = settings.data_dir.absolute(), Report(as_json), time.monotonic()
     if RestoringDir(target).is_moving:
-        with hold_data_dir(target, to_restore=True):
-            report.end({"finished": True}, "An earlier restore, which was interrupted at its end, was finished.")
+        _finish(target, report, dest, at)
         return
     try:
         directory = open_backup_dir(dest.absolute())
@@ -66,6 +65,19 @@ def restore(
     summary = {**asdict(restored), "aside": restored.aside and str(restored.aside), "seconds": round(seconds, 3)}
     report.end({"backup": backup.name, **summary}, *_lines(restoring, backup, restored, seconds))
     sys.exit(EXIT_PROBLEMS if report.found else 0)
+
+
+def _finish(data_dir: Path, report: Report, dest: Path, at: str | None) -> None:
+    """Finish an earlier restore. Ends with 1 when it was not the one that is asked for now."""
+    source = RestoringDir(data_dir).read_source()
+    with hold_data_dir(data_dir, to_restore=True):
+        pass
+    done = f"An earlier restore, which was interrupted at its end, was finished: of the backup {source.backup} in "
+    done = f"{done}{source.directory}."
+    is_asked = Path(source.directory) == dest.absolute() and source.backup.startswith(normalize_time(at))
+    report.end({"ok": is_asked, "finished": True, "backup": source.backup, "directory": source.directory}, done)
+    if not is_asked:
+        raise OperatorError("That is not what was asked for now. Run the same again, with --replace, to restore that.")
 
 
 def _restore(restoring: Restoring) -> Restored:
@@ -92,6 +104,8 @@ def _lines(restoring: Restoring, backup: Backup, restored: Restored, seconds: fl
         lines.append(f"What was there before is in {restored.aside}; remove it when you do not need it any more.")
     if restored.broken_files:
         lines.append(f"{restored.broken_files:,} files are missing: `imgpro-lite fsck` shows their images.")
+    if restored.lost_secret:
+        lines.append("Its secret is left out: the next start makes another, and links that were given out do not work.")
     if hasattr(os, "geteuid") and os.geteuid() == 0 and restoring.data_dir.stat().st_uid == 0:
         lines.append(
             f"Everything belongs to root: chown -R it to the server's user, unless that is root: {restoring.data_dir}"

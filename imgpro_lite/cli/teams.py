@@ -98,6 +98,19 @@ def set_plan(config_path: Path | None, data_dir: Path | None, team: str, plan: s
         click.echo(line)
 
 
+@teams.command("set-email")
+@configuration_options
+@click.argument("team")
+@click.argument("address")
+def set_email(config_path: Path | None, data_dir: Path | None, team: str, address: str) -> None:
+    """Give TEAM, an e-mail address or a team's five characters, another e-mail ADDRESS. Its keys and images stay."""
+    settings = settings_for_command(config_path, data_dir)
+    require_database(settings)
+    with transaction(settings) as tx:
+        changed = services.set_email(tx, team, address)
+    click.echo(f"The team {changed.hash} has the address {changed.email} now.")
+
+
 @teams.command()
 @configuration_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")

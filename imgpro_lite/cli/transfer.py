@@ -37,6 +37,7 @@ _OPTIONS = (
     click.option(
         "--take-converted", is_flag=True, help="Where an original cannot be had, take what browsers are shown."
     ),
+    click.option("--unverified", is_flag=True, help="Copy even if the destination's key keeps images only for a time."),
     click.option("--dry-run", is_flag=True, help="Only list what would be copied."),
     click.option(
         "--map", "map_path", type=click.Path(path_type=Path), help="Write old and new addresses to a CSV file."
@@ -67,6 +68,7 @@ class _Wishes:
     created_as_date: bool
     update: bool
     take_converted: bool
+    unverified: bool
     dry_run: bool
     map_path: Path | None
     journal_path: Path | None
@@ -103,6 +105,11 @@ def pull(from_: str, **options: Any) -> None:
 def _transfer(origin: Place, target: Place, wishes: _Wishes) -> None:
     report = Report(as_json=wishes.as_json)
     patience = Patience(report.note_wait)
+    for place in (origin, target):
+        if place.is_overheard:
+            report.say(
+                f"Warning: the key goes unencrypted to {place.server}, for everybody on the way to read. Use https."
+            )
     try:
         with _sides(origin, target, wishes, patience) as (source, destination, originals, journal):
             _copy(source, destination, originals, journal, wishes, patience, report)
@@ -144,19 +151,26 @@ def _copy(
     report: Report,
 ) -> None:
     """Check both sides, list, and copy. Raises OperatorError, TransferError, KeyboardInterrupt."""
+    source.on_listed = destination.on_listed = report.note_listed
     source_usage, usage = source.usage(), destination.usage()
     destination.check_writing()
+    if not (usage.verified or wishes.unverified or wishes.dry_run):
+        raise OperatorError(
+            "The destination's key is not verified: it keeps images for a limited time, and deletes them then. Verify "
+            "it first. To copy all the same, add --unverified."
+        )
     check_apart(source, destination)
     check_journal(destination, journal)
     choices = Choices(wishes.parallel, wishes.created_as_date, wishes.update)
-    copying = Copying(source, destination, originals, journal, choices, patience, keeps_expiry=source_usage.verified)
+    copying = Copying(source, destination, originals, journal, choices, patience)
     if (in_doubt := len(journal.doubts)) and not wishes.dry_run:
         report.say(f"Uploads under way when the last run ended: {in_doubt}; arrived: {copying.settle()}")
     plan = _plan(source, journal, wishes, report)
-    report.begin(plan, usage)
+    key_days = None if source_usage.verified else plan.longest_days
+    report.begin(plan, usage, key_days)
     if not wishes.dry_run:
         with report.progress(plan):
-            for result in copying.run(plan.ids):
+            for result in copying.run(plan.ids, key_days):
                 report.take(result)
     if wishes.map_path:
         report.say(f"{wishes.map_path}: {journal.write_map(wishes.map_path)} old and new addresses")
@@ -165,5 +179,5 @@ def _copy(
 
 def _plan(source: Side, journal: Journal, wishes: _Wishes, report: Report) -> Plan:
     query = {"namespace": wishes.namespace, "tags": wishes.tags}
-    on_item = report.plan_item if wishes.dry_run else report.count_item
+    on_item = report.plan_item if wishes.dry_run else None
     return list_images(source, {name: value for name, value in query.items() if value}, journal.known, on_item)

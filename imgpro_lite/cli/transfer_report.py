@@ -29,8 +29,9 @@ class Report:
         self.counts: Counter[Outcome] = Counter()
         self._as_json = as_json
         self._console = Console(stderr=True, highlight=False, markup=False, soft_wrap=True)
-        self._copied_bytes = self._listed = 0
+        self._copied_bytes = 0
         self._not_tried = 0
+        self._is_ended = False
         self._begun_at = self._told_at = time.monotonic()
         self._advance: Any = None
 
@@ -42,12 +43,11 @@ class Report:
         """A server asks to wait."""
         self.say(f"A server asks to wait {seconds} s.")
 
-    def count_item(self, media_id: str, item: Mapping[str, Any]) -> None:
-        """An image was listed; of many, that is told now and then."""
-        self._listed += 1
+    def note_listed(self, count: int) -> None:
+        """So many images were listed; of many, that is told now and then."""
         if time.monotonic() - self._told_at > LINE_EVERY_SECONDS:
             self._told_at = time.monotonic()
-            self.say(f"Listing: {self._listed:,} images so far")
+            self.say(f"Listing: {count:,} images so far")
 
     def plan_item(self, media_id: str, item: Mapping[str, Any]) -> None:
         """An image that would be copied."""
@@ -59,8 +59,9 @@ class Report:
         else:
             echo(f"{media_id}  {size_text(shown_bytes):>9}  {shown_text(name)}")
 
-    def begin(self, plan: Plan, usage: Usage) -> None:
-        """What is about to be copied, and whether the destination can take it."""
+    def begin(self, plan: Plan, usage: Usage, key_days: int | None) -> None:
+        """What is about to be copied, and whether the destination can take it. `key_days`: when images of the source's
+        key end."""
         self.say(f"To copy: {plan.new_images:,} of {len(plan.ids):,} images, {size_text(plan.new_bytes)}")
         self._not_tried = len(plan.ids)
         self._begun_at = time.monotonic()
@@ -70,8 +71,13 @@ class Report:
             self.say(f"The destination takes {left:,} of them this month{until}. A larger plan lets all of them in.")
         if room_bytes is not None and room_bytes < plan.new_bytes:
             self.say(f"The destination has room for {size_text(room_bytes)}. A larger plan has more.")
+        if key_days is not None:
+            self.say(
+                f"The source's key is not verified: images end {key_days:,} days after their upload. The copies do "
+                "not; an image with another end of its own keeps that."
+            )
         if not usage.verified:
-            self.say("The destination's key is not verified: it keeps images for a limited time. Verify it first.")
+            self.say("The destination's key is not verified: it keeps images for a limited time only.")
 
     @contextlib.contextmanager
     def progress(self, plan: Plan) -> Iterator[None]:
@@ -92,10 +98,14 @@ class Report:
         if result.outcome is Outcome.COPIED and result.image is not None:
             self._copied_bytes += result.image.filesize_bytes
         self._advance()
+        if result.note:
+            self.say(f"{result.old_id}: {result.note}")
         if self._as_json:
             self._print(json.dumps(_line_of(result)))
         elif result.error:
-            self.say(f"{result.old_id}: {result.outcome}: {shown_text(result.error)}")
+            if not (result.ends_all and self._is_ended):  # those under way are refused for the same reason
+                self.say(f"{result.old_id}: {result.outcome}: {shown_text(result.error)}")
+            self._is_ended = self._is_ended or result.ends_all
         elif result.outcome is not Outcome.PRESENT:
             old = result.image.url if result.image else result.old_id
             self._print(f"{shown_text(old)} {shown_text(result.media.get('url') or result.media.get('id'))}")

@@ -2,9 +2,11 @@
 
 import os
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from imgpro_lite.cli.options import load
 from imgpro_lite.cli.targets import check_server
+from imgpro_lite.dev.mode import is_loopback
 from imgpro_lite.errors import OperatorError
 
 NEAR_KEY = "IMGPRO_KEY"
@@ -17,6 +19,12 @@ class Place:
 
     server: str
     key: str
+
+    @property
+    def is_overheard(self) -> bool:
+        """Whether the key goes over a network without encryption."""
+        parts = urlsplit(self.server)
+        return parts.scheme == "http" and not is_loopback(parts.hostname or "")
 
 
 def near_place(server: str | None, key: str | None) -> Place:

@@ -6,6 +6,7 @@ waiting for the disk, and many can wait together.
 """
 
 import asyncio
+import contextlib
 import logging
 import shutil
 import sqlite3
@@ -18,6 +19,7 @@ from imgpro_lite.store import manifest_rows
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.manifest_rows import Backlog, Due
 from imgpro_lite.store.manifests import MANIFESTS_NAME, Manifests
+from imgpro_lite.store.set_aside import set_aside
 from imgpro_lite.store.sqlite_file import Tx
 
 log = logging.getLogger("imgpro_lite.manifests")
@@ -49,10 +51,15 @@ class _Writer:
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._manifests = Manifests(rt.settings.data_dir.absolute())
+        self._data_dir = rt.settings.data_dir.absolute()
+        self._manifests = Manifests(self._data_dir)
+        self._is_compared = False
 
     async def write_all(self) -> Exception | None:
         """Write all that is due, the backlog last: why some could not be, if so. Raises as `write_due`."""
+        if not self._is_compared:
+            await self._compare_states()
+            self._is_compared = True
         if not await asyncio.to_thread(self._manifests.has_library):
             # The directory was deleted, or the library was restored from a backup without it.
             await self._rt.db.write(lambda tx: manifest_rows.insert_all_due(tx.conn))
@@ -60,6 +67,28 @@ class _Writer:
         while error is None and await self.write_backlog():
             error = await self.write_due()
         return error
+
+    async def _compare_states(self) -> None:
+        """See to it, once, that the manifests are of this database, as it was when it wrote them last.
+
+        They are kept where they know more: the database may be a copy from before. But images that only they know would
+        come back with the next rebuild.
+        """
+        found = await asyncio.to_thread(self._manifests.read_state)
+        state = await self._rt.db.read(manifest_rows.get_state)
+        if found == state:
+            return
+        if found and (found.line != state.line or found.batches > state.batches):
+            kept = await asyncio.to_thread(set_aside, self._data_dir, self._manifests.root)
+            log.warning(
+                "The database is older than the manifests, or another: they are in %s now, and written anew. If it was "
+                "lost and replaced by a copy, `imgpro-lite rebuild` can make what they know; the README says how.",
+                kept,
+            )
+            await self._rt.db.write(lambda tx: manifest_rows.begin_line(tx.conn))
+        elif await asyncio.to_thread(self._manifests.has_library):  # a crash, or they are a copy from before
+            names = await asyncio.to_thread(lambda: [name for _, name in self._manifests.walk() if name])
+            await self._rt.db.write(_note_all, names)
 
     async def write_due(self) -> Exception | None:
         """Write all that is due, once: why some could not be, if so. Raises ImgProError, sqlite3.Error, OSError."""
@@ -79,8 +108,10 @@ class _Writer:
         written = await asyncio.to_thread(self._manifests.write, [(due.name, due.lines) for due in batch])
         done = [due for due in batch if due.name in written.done]
         if done:
-            await self._rt.db.write_freeing(lambda tx: manifest_rows.delete_due(tx.conn, done))
+            state = await self._rt.db.write_freeing(lambda tx: manifest_rows.delete_due(tx.conn, done))
             reached("manifests.committed")
+            with contextlib.suppress(OSError):  # then the next start compares them all
+                await asyncio.to_thread(self._manifests.write_state, state)
         return full or written.error
 
     async def write_backlog(self) -> bool:
@@ -103,6 +134,14 @@ class _Writer:
         if written.error and not written.done:
             raise written.error
         return {name for name, _ in changed} - written.done
+
+
+def _note_all(tx: Tx, names: list[str]) -> None:
+    """Every manifest that is to be, and those that are there without any rows."""
+    manifest_rows.insert_all_due(tx.conn)
+    for name in names:
+        if not manifest_rows.has_rows(tx.conn, name):
+            manifest_rows.insert_due(tx.conn, name)
 
 
 def _read_backlog(conn: sqlite3.Connection, backlog: Backlog) -> tuple[int, list[tuple[str, list[bytes]]]]:

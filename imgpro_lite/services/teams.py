@@ -4,7 +4,7 @@ import sqlite3
 from dataclasses import dataclass
 
 from imgpro_lite.errors import OperatorError
-from imgpro_lite.fields import is_text
+from imgpro_lite.fields import check_email, is_text
 from imgpro_lite.models import ApiKey, Team, TeamKind
 from imgpro_lite.plans import Plan, PlanTable, month_number
 from imgpro_lite.services import upgrades
@@ -86,6 +86,21 @@ def set_plan(tx: Tx, plans: PlanTable, name: str, plan: str) -> PlanChange:
         settled=asked,
         uploads_used=team.uploads_used_in(month_number(tx.now)),
     )
+
+
+def set_email(tx: Tx, name: str, address: str) -> Team:
+    """Give the team of an address or a hash another address, which counts as confirmed where its own did. Raises
+    OperatorError."""
+    team = _get_owned_team(tx.conn, name)
+    try:
+        email = check_email(address)
+    except ValueError as error:
+        raise OperatorError(f"ADDRESS {error}.") from error
+    other = account_rows.find_verified_team(tx.conn, email)
+    if team.verified and other is not None and other.id != team.id:
+        raise OperatorError(f"The team {other.hash} has the address {email} already, and only one can. Choose another.")
+    team_rows.update_email(tx.conn, team.id, email)
+    return account_rows.get_team(tx.conn, team.id)
 
 
 def set_registration(tx: Tx, name: str, *, closed: bool) -> Team:

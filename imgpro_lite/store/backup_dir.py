@@ -12,11 +12,14 @@ lock                    held while one is made, verified or restored
 
 import errno
 import json
+import re
 import shutil
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field, TypeAdapter, ValidationError
 
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.store.data_dir import DATABASE_NAME, SECRET_NAME
@@ -27,25 +30,31 @@ from imgpro_lite.store.files import (
 )
 
 MARK_NAME = "backup.json"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_LAST_SECOND = 253_402_300_799  # the end of the year 9999, which has a name
+Count = Annotated[int, Field(ge=0)]
 
 
 @dataclass(frozen=True)
 class About:
     """What is known of a backup without opening it. Images are those that are not deleted; files are of all."""
 
-    number: int
+    number: Count
     """Backups are counted, so that they have an order whatever the clock says."""
-    made_at: int
+    made_at: Annotated[int, Field(ge=0, le=_LAST_SECOND)]
     version: str
-    schema: int
-    images: int
-    files: int
-    size_bytes: int
-    database_bytes: int
+    schema: Count
+    images: Count
+    files: Count
+    size_bytes: Count
+    database_bytes: Count
     database_sha256: str
     secret_sha256: str | None
-    missing_files: int
+    missing_files: Count
     """Files of images that the library itself had not, or not whole."""
+
+
+_ABOUT = TypeAdapter(About)
 
 
 @dataclass(frozen=True)
@@ -122,7 +131,7 @@ class BackupDir:
         backups = self.list_backups()
         if not backups:
             raise OperatorError(f"There is no complete backup in {self.root}.")
-        wanted = (at or "").strip().upper().replace(":", "").replace(" ", "T")
+        wanted = normalize_time(at)
         found = [backup for backup in backups if backup.name == wanted]
         found = found or [backup for backup in backups if backup.name.startswith(wanted)]
         if not found:
@@ -170,23 +179,28 @@ class BackupDir:
             return False
         return True
 
-    def forget_damaged(self, blobs_path: Path, name: str) -> None:
+    def forget_damaged(self, path: Path) -> None:
         """Remove a damaged file that is there again as a whole. Raises OSError."""
-        if blobs_path.exists():
-            (self._damaged / name).unlink(missing_ok=True)
+        if path.exists():
+            (self._damaged / path.name).unlink(missing_ok=True)
 
-    def list_damaged(self) -> list[str]:
-        """The names of the files that were moved away."""
-        return sorted(path.name for path in self._damaged.iterdir()) if self._damaged.is_dir() else []
+    def list_damaged(self) -> list[bytes]:
+        """The hashes that name the files that were moved away. What else is among them is not ours."""
+        if not self._damaged.is_dir():
+            return []
+        return sorted(bytes.fromhex(path.name) for path in self._damaged.iterdir() if _SHA256.fullmatch(path.name))
 
 
 def _find(folder: Path) -> Backup | None:
     try:
-        found = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        known = {field.name for field in fields(About)}
-        return Backup(folder, About(**{name: value for name, value in found.items() if name in known}))
-    except (FileNotFoundError, ValueError, TypeError, AttributeError):
+        return Backup(folder, _ABOUT.validate_json((folder / "about.json").read_bytes(), strict=True))
+    except (FileNotFoundError, IsADirectoryError, ValidationError):
         return None
+
+
+def normalize_time(at: str | None) -> str:
+    """A time as backups are named after it, or how such a name begins."""
+    return (at or "").strip().upper().replace(":", "").replace(" ", "T")
 
 
 def write_json(path: Path, content: Any) -> None:

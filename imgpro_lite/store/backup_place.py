@@ -27,8 +27,9 @@ def open_backup_dir(root: Path) -> BackupDir:
     return BackupDir(root, str(found["library_id"]))
 
 
-def make_backup_dir(root: Path, library_id: str, made_by: str) -> BackupDir:
-    """The backups of this library, or a new directory for them. Raises OperatorError, OSError; then nothing is made."""
+def make_backup_dir(root: Path, library_id: str, made_by: str, owner: Path) -> BackupDir:
+    """The backups of this library, or a new directory for them, which belongs to whom `owner` belongs: root may make
+    the first, and the server's user all others. Raises OperatorError, OSError; then nothing is made."""
     if not root.parent.is_dir():
         raise OperatorError(f"There is no directory {root.parent}, in which to make {root.name}. Is its disk mounted?")
     if root.exists() and not root.is_dir():
@@ -48,7 +49,9 @@ def make_backup_dir(root: Path, library_id: str, made_by: str) -> BackupDir:
             f"{root} is not empty, and has no backups of imgpro-lite: {', '.join(names[:3])}. Nothing was changed; "
             "choose an empty directory, or a new one."
         )
-    root.mkdir(mode=0o700, exist_ok=True)
+    if not root.exists():
+        root.mkdir(mode=0o700)
+        give_to_owner(root, owner)
     mark = {"what": _WHAT, "format": FORMAT, "library_id": library_id, "made_by": made_by}
     write_json(root / f"{MARK_NAME}.new", mark)
     (root / f"{MARK_NAME}.new").replace(root / MARK_NAME)
@@ -82,10 +85,21 @@ def hold_backup_dir(directory: BackupDir) -> Iterator[None]:
     if not is_writable(directory.root):
         yield
         return
-    with path.open("a+b") as file:
+    try:
+        file = path.open("a+b")
+    except PermissionError as error:
+        raise _not_allowed(path, error) from error
+    with file:
         give_to_owner(path, directory.root)
         _lock(file, directory.root)
         yield
+
+
+def _not_allowed(path: Path, error: OSError) -> OperatorError:
+    return OperatorError(
+        f"{path} cannot be opened by this user ({error.strerror}). Run this as the owner of the backups or as root, or "
+        "give all of them to this user."
+    )
 
 
 def _lock(file: BinaryIO, root: Path) -> None:
@@ -111,6 +125,8 @@ def _read_mark(root: Path) -> dict[str, Any] | None:
         found = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return None
+    except PermissionError as error:
+        raise _not_allowed(path, error) from error
     except ValueError:
         found = None
     if not isinstance(found, dict) or found.get("what") != _WHAT or not isinstance(found.get("format"), int):

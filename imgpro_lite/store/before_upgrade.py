@@ -13,6 +13,9 @@ from imgpro_lite.store.sqlite_snapshot import copy_beside_writers
 
 FOLDER_NAME = "before-upgrade"
 KEPT_COPIES = 2
+# Names the copies of an upgrade that has not ended. One that fails is tried again at each start: each try replaces
+# those of the tries before, and only these, or a few of them would push out the copies of earlier upgrades.
+_TRIED_NAME = "tried"
 # Beside the copy itself: for the migrations, which write what they change to the log first.
 LEFT_FREE_BYTES = 1024 * 1024
 _BYTES_PER_MB = 1024 * 1024
@@ -31,8 +34,9 @@ def keep_copy(conn: sqlite3.Connection, path: Path, now: int) -> None:
     target = path.parent / FOLDER_NAME / f"{path.stem}-{version}-{day}{path.suffix}"
     try:
         _require_room(path)
-        _write(path, target)
-        _remove_old(target)
+        tried = _list_tried(path.parent, f"{path.stem}-{version}-")
+        _write(path, target, [*tried, target.name])
+        _remove_old(target, tried)
     except OSError as error:
         what = "the disk is full" if error.errno in StorageFull.ERRNOS else str(error.strerror)
         raise _refusal(path, what) from error
@@ -54,7 +58,7 @@ def _require_room(path: Path) -> None:
         raise _refusal(path, what)
 
 
-def _write(path: Path, target: Path) -> None:
+def _write(path: Path, target: Path, tried: list[str]) -> None:
     folder = target.parent
     if not folder.is_dir():
         folder.mkdir(mode=0o700)
@@ -69,6 +73,7 @@ def _write(path: Path, target: Path) -> None:
             sync_file(file.fileno())
         give_to_owner(draft, path.parent)
         reached("upgrade.copied")
+        _write_tried(folder, tried)
         draft.replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
@@ -79,13 +84,36 @@ def _write(path: Path, target: Path) -> None:
     reached("upgrade.kept")
 
 
-def _remove_old(target: Path) -> None:
-    """Keep the newest ones, the new one among them, and nothing that a crash has left."""
-    copies = sorted(
-        (path for path in target.parent.glob("*.db") if path != target), key=lambda path: path.stat().st_mtime_ns
-    )
-    for path in [*copies[: max(len(copies) - KEPT_COPIES + 1, 0)], *target.parent.glob(".*.new")]:
+def end_upgrade(path: Path) -> None:
+    """Take note that the migrations are committed: the copy stays until newer upgrades push it out."""
+    with contextlib.suppress(OSError):  # then a next try at this version, after going back, replaces it
+        (path.parent / FOLDER_NAME / _TRIED_NAME).unlink(missing_ok=True)
+
+
+def _remove_old(target: Path, tried: list[str]) -> None:
+    """Keep the newest ones, the new one among them, and nothing that a crash or a failed try has left."""
+    folder = target.parent
+    others = [path for path in folder.glob("*.db") if path != target and path.name not in tried]
+    old = sorted(others, key=lambda path: path.stat().st_mtime_ns)[: max(len(others) - KEPT_COPIES + 1, 0)]
+    failed = [folder / name for name in tried if name != target.name]
+    for path in [*failed, *old, *folder.glob(".*.new")]:
         path.unlink(missing_ok=True)
+
+
+def _list_tried(directory: Path, prefix: str) -> list[str]:
+    """The names of the copies that tries of this upgrade have made; none where the last upgrade has ended."""
+    try:
+        names = (directory / FOLDER_NAME / _TRIED_NAME).read_text(encoding="utf-8", errors="replace").split("\n")
+    except FileNotFoundError:
+        return []
+    return [name for name in names if name.startswith(prefix) and "/" not in name]
+
+
+def _write_tried(folder: Path, names: list[str]) -> None:
+    draft = folder / f".{_TRIED_NAME}.new"
+    draft.write_text("\n".join(names), encoding="utf-8")
+    give_to_owner(draft, folder)
+    draft.replace(folder / _TRIED_NAME)
 
 
 def _refusal(path: Path, what: str) -> OperatorError:

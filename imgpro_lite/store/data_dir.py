@@ -94,11 +94,21 @@ def make_data_dir(path: Path) -> Path:
 
 def _refuse_half_restored(directory: Path) -> None:
     """Raise OperatorError where a new library would come in the way of one that is being restored."""
+    refuse_unfinished_restore(directory)
     restoring = RestoringDir(directory)
-    if restoring.root.is_dir() and (restoring.is_moving or not (directory / DATABASE_NAME).exists()):
+    if restoring.root.is_dir() and not (directory / DATABASE_NAME).exists():
         raise OperatorError(
             f"A restore into {directory} has not ended. Run `imgpro-lite restore` again, which goes on where it was; "
             f"or remove {restoring.root} to begin with a new library."
+        )
+
+
+def refuse_unfinished_restore(directory: Path) -> None:
+    """Raise OperatorError where one library is about to take the place of another, and may have done so in part."""
+    if RestoringDir(directory).is_moving:
+        raise OperatorError(
+            f"A restore into {directory.absolute()} was interrupted at its end, when all of it was copied. Start the "
+            "server, or run `imgpro-lite restore` again: each finishes it. Nothing else is done before."
         )
 
 

@@ -1,9 +1,10 @@
 """SQL of the manifests: which are out of date, and what is to be in them. One function per query.
 
-Each is of several rows, which stand in it line by line, and has a name: `images/12` is of the images with a seq from
-12 * 64 on, `teams/0` of the teams with an id below 64, `blocked/9f` of the hashes that begin so, and `library` of the
-one row of that. SQLite writes the JSON of a row, as bytes: a text that a failing disk has damaged then harms nothing
-but itself. Tags and metadata are in it as texts, so that a rebuilt database has them to the byte.
+Each has a line for each of its rows, and a name: `images/12` is of the images with a seq from 12 * 64 on, `teams/7` of
+the team with this id, so that damage to a file costs the keys of one team at most, `blocked/9f` of the hashes that
+begin so, and `library` of the one row of that. SQLite writes the JSON of a row, as bytes: a text that a failing disk
+has damaged then harms nothing but itself. Tags and metadata are in it as texts, so that a rebuilt database has them to
+the byte.
 """
 
 import sqlite3
@@ -12,7 +13,7 @@ from typing import NamedTuple
 
 VERSION = 1
 LIBRARY = "library"
-# Rows of a manifest; the triggers have it too. Many uploads in a second then share one file, and so one wait for the
+# Images of a manifest; the triggers have it too. Many uploads in a second then share one file, and so one wait for the
 # disk (a file for each image took four times the processor time, and a million inodes), and one change writes 50 KB.
 GROUP = 64
 
@@ -76,7 +77,7 @@ _BLOCKED = f"CAST(json_object({_head('blocked')}, 'sha256', lower(hex(sha256)), 
 _LIBRARY = f"CAST(json_object({_head(LIBRARY)}) AS BLOB)"
 
 _ALL_BUT_IMAGES = (
-    "SELECT DISTINCT 'teams/' || (id / 64) FROM teams UNION ALL "
+    "SELECT 'teams/' || id FROM teams UNION ALL "
     "SELECT DISTINCT 'blocked/' || lower(substr(hex(sha256), 1, 2)) FROM blocked_blobs "
     f"UNION ALL SELECT '{LIBRARY}'"
 )
@@ -90,6 +91,15 @@ class Due(NamedTuple):
     """How often it was noted."""
     lines: list[bytes]
     """What is to be in it, a JSON object for each row; without any there is to be none."""
+
+
+class State(NamedTuple):
+    """What the manifests were written from."""
+
+    line: str
+    """16 hexadecimal digits: one database, through time. One that takes the place of another begins a new line."""
+    batches: int
+    """How often they were written since."""
 
 
 class Backlog(NamedTuple):
@@ -109,12 +119,12 @@ def read_lines(conn: sqlite3.Connection, name: str) -> list[bytes]:
             f"SELECT {_BLOCKED} FROM blocked_blobs WHERE lower(substr(hex(sha256), 1, 2)) = ? ORDER BY sha256",
             (subject,),
         )
+    elif kind == "teams":
+        rows = conn.execute(f"SELECT {_TEAM} FROM teams WHERE id = ?", (int(subject),))
     else:
         first = int(subject) * GROUP
-        table, column, content = ("teams", "id", _TEAM) if kind == "teams" else ("media", "seq", _IMAGE)
         rows = conn.execute(
-            f"SELECT {content} FROM {table} WHERE {column} >= ? AND {column} < ? ORDER BY {column}",
-            (first, first + GROUP),
+            f"SELECT {_IMAGE} FROM media WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + GROUP)
         )
     return [line for (line,) in rows]
 
@@ -125,11 +135,28 @@ def list_due(conn: sqlite3.Connection, after: str, limit: int) -> list[Due]:
     return [Due(name, changes, read_lines(conn, name)) for name, changes in rows.fetchall()]
 
 
-def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> None:
-    """Take back the notes of these, but for those that were noted again since."""
+def delete_due(conn: sqlite3.Connection, done: Iterable[Due]) -> State:
+    """Take back the notes of these, but for those that were noted again since: the state that is on the disk by now."""
     conn.executemany(
         "DELETE FROM manifests_due WHERE name = ? AND changes = ?", [(due.name, due.changes) for due in done]
     )
+    conn.execute("UPDATE manifest_state SET batches = batches + 1")
+    return get_state(conn)
+
+
+def get_state(conn: sqlite3.Connection) -> State:
+    """What the manifests are to have been written from."""
+    return State(*conn.execute("SELECT line, batches FROM manifest_state").fetchone())
+
+
+def update_state(conn: sqlite3.Connection, state: State) -> None:
+    """Have it be the one that the manifests on the disk were written from."""
+    conn.execute("UPDATE manifest_state SET line = ?, batches = ?", state)
+
+
+def begin_line(conn: sqlite3.Connection) -> None:
+    """Begin a new line."""
+    conn.execute("UPDATE manifest_state SET line = lower(hex(randomblob(8))), batches = 0")
 
 
 def insert_due(conn: sqlite3.Connection, name: str) -> None:
@@ -172,6 +199,12 @@ def find_number(conn: sqlite3.Connection, first_number: int) -> int | None:
         f"SELECT seq / {GROUP} FROM media WHERE seq >= ? ORDER BY seq LIMIT 1", (first_number * GROUP,)
     ).fetchone()
     return row and int(row[0])
+
+
+def has_rows(conn: sqlite3.Connection, name: str) -> bool:
+    """Whether there is to be a manifest of this name."""
+    kind, _, subject = name.partition("/")
+    return find_number(conn, int(subject)) == int(subject) if kind == "images" else bool(read_lines(conn, name))
 
 
 def list_others(conn: sqlite3.Connection) -> list[str]:

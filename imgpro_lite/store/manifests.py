@@ -1,9 +1,10 @@
 """The files of the manifests: `manifests/` in the data directory, beside `blobs/`.
 
 library.jsonl          what the library is called
-teams/0.jsonl          teams with their keys, 64 in each
+teams/0/7.jsonl        a team with its keys, and a thousand such files in each folder
 images/0/12.jsonl      images, 64 in each, and a thousand such files in each folder
 blocked/9f.jsonl       bytes that the operator refuses, by the beginning of their hash
+state                  which database they were written from, and how often
 .….jsonl.new           beside each while it is written; what a crash leaves of one is written over
 
 Each line is a JSON object with the SHA-256 of what it says, as it is written, so that nobody takes a damaged one for
@@ -21,6 +22,7 @@ from typing import NamedTuple
 
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import sync_directory, sync_file
+from imgpro_lite.store.manifest_rows import State
 
 MANIFESTS_NAME = "manifests"
 # An image has 16 KB of metadata at most, as JSON in JSON 100 KB; a team with a thousand keys has 300 KB.
@@ -29,6 +31,7 @@ FILES_IN_FOLDER = 1000
 
 _NAME = re.compile(r"library|(teams|images)/(0|[1-9][0-9]{0,18})|blocked/[0-9a-f]{2}")
 _SEALED = re.compile(rb'\{"checksum":"([0-9a-f]{64})","content":(.*)\}\n')
+_STATE = re.compile(rb"([0-9a-f]{16}) ([0-9]{18})\n")
 _SUFFIX = ".jsonl"
 _NEW = ".new"
 
@@ -45,17 +48,34 @@ class Manifests:
 
     def __init__(self, data_dir: Path) -> None:
         self.root = data_dir / MANIFESTS_NAME
+        self._state = self.root / "state"
 
     def has_library(self) -> bool:
         """Whether there are manifests at all: the library's is always written."""
         return self.path("library").exists()
+
+    def read_state(self) -> State | None:
+        """What they were written from; None where that cannot be read."""
+        try:
+            found = _STATE.fullmatch(self._state.read_bytes())
+        except OSError:
+            return None
+        return State(found[1].decode(), int(found[2])) if found else None
+
+    def write_state(self, state: State) -> None:
+        """Say what they were written from. Over what is there, and without waiting for the disk: after a power cut it
+        may be an older one, which costs a comparison of all. Raises OSError."""
+        descriptor = os.open(self._state, os.O_WRONLY | os.O_CREAT, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(b"%s %018d\n" % (state.line.encode(), state.batches))
+            file.truncate()
 
     def path(self, name: str) -> Path:
         """Where a manifest is, or would be. Raises ValueError for what is no name."""
         if not _NAME.fullmatch(name):
             raise ValueError(name)
         kind, _, subject = name.partition("/")
-        if kind == "images":
+        if kind in ("images", "teams"):
             return self.root / kind / str(int(subject) // FILES_IN_FOLDER) / f"{subject}{_SUFFIX}"
         return self.root / f"{name}{_SUFFIX}"
 
@@ -109,7 +129,7 @@ class Manifests:
     def walk(self) -> Iterator[tuple[Path, str | None]]:
         """Every file, with the name of its manifest; without one for what does not belong there. Raises OSError."""
         for path in _files_below(self.root):
-            if path.name.endswith(f"{_SUFFIX}{_NEW}"):
+            if path.name.endswith(f"{_SUFFIX}{_NEW}") or path == self._state:
                 continue
             kind = path.relative_to(self.root).parts[0]
             name = path.stem if path.parent == self.root else f"{kind}/{path.stem}"

@@ -9,6 +9,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import NamedTuple
 
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.store.failpoints import reached
@@ -23,6 +24,15 @@ _KEPT = ("lock", SET_ASIDE_NAME, RESTORING_NAME, "lost+found")
 _MAY_BE_MOUNTED = ("cache", "intermediates")
 # What is not worth keeping: room, which the next start makes anew, and the mark of a run.
 _GIVEN_UP = ("reserve", "running")
+
+
+class Source(NamedTuple):
+    """What is being restored."""
+
+    directory: str
+    """The directory of backups, absolute."""
+    backup: str
+    """The name of the backup."""
 
 
 class RestoringDir:
@@ -62,18 +72,27 @@ class RestoringDir:
         """Give it up."""
         shutil.rmtree(self.root, ignore_errors=True)
 
-    def begin_moves(self, replaced: list[str], aside: str) -> None:
-        """Say what is to be done: from here on it happens, also after a crash. `aside` is a folder of `set-aside/` for
-        what is replaced. Raises OSError."""
+    def begin_moves(self, replaced: list[str], aside: str, source: Source) -> None:
+        """Say what is to be done: from here on it happens, also after a crash. `aside` names a new folder of
+        `set-aside/` for what is replaced. Raises OSError."""
         shutil.rmtree(self.tmp)
+        # Of another restore in the same second.
+        name, number = aside, 1
+        while os.path.lexists(self.data_dir / SET_ASIDE_NAME / name):
+            number += 1
+            name = f"{aside}-{number}"
         draft = self.root / f"{_MOVES_NAME}.new"
         with draft.open("w", encoding="utf-8") as file:
-            json.dump({"replaced": replaced, "aside": aside}, file)
+            json.dump({"replaced": replaced, "aside": name, "source": source}, file)
             file.flush()
             sync_file(file.fileno())
         draft.replace(self._moves)
         sync_directory(self.root)
         reached("restoring.ready")
+
+    def read_source(self) -> Source:
+        """What is being moved. Raises OSError."""
+        return Source(*json.loads(self._moves.read_text(encoding="utf-8"))["source"])
 
     def finish_moves(self) -> Path | None:
         """Move what is there aside, and what was restored to its place: where the former is. Raises OSError."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError, Overloaded, StorageFull
 from imgpro_lite.store import account_rows
-from imgpro_lite.store.before_upgrade import keep_copy
+from imgpro_lite.store.before_upgrade import end_upgrade, keep_copy
 from imgpro_lite.store.failpoints import reached
 from imgpro_lite.store.files import disk_full_as_refusal, free_bytes, is_out_of_room
 
@@ -197,26 +197,31 @@ def open_for_command(path: Path, clock: Clock) -> Iterator[sqlite3.Connection]:
 
 
 def migrate(conn: sqlite3.Connection, clock: Clock) -> None:
-    """Apply the migrations that the file does not have yet. Raises OperatorError for one that was lost."""
+    """Apply the migrations that the file does not have yet, all or none. Raises OperatorError for one that was lost."""
+    scripts = _migration_scripts()
     if schema_version(conn) == 0:
-        _refuse_lost(conn)
-    found = schema_version(conn)
-    for number, script in enumerate(_migration_scripts(), start=1):
-        if schema_version(conn) < number:
-            with write_transaction(conn, clock) as tx:
-                if 0 < found == schema_version(conn):  # else another process has just done it, or this one
-                    keep_copy(conn, _path_of(conn), tx.now)
-                _apply(tx.conn, number, script)
-            reached("migration.committed")
+        refuse_lost(conn)
+    if schema_version(conn) < len(scripts):
+        _upgrade(conn, clock, scripts)
     with write_transaction(conn, clock) as tx:
         account_rows.ensure_anonymous_team(tx.conn, tx.now)
 
 
+def _upgrade(conn: sqlite3.Connection, clock: Clock, scripts: list[str]) -> None:
+    """One transaction for all migrations: a version between two, which no program knows, is never on the disk, and the
+    copy that is kept is one that the older program wrote."""
+    with write_transaction(conn, clock) as tx:
+        found = schema_version(conn)
+        if 0 < found < len(scripts):  # else it is new, or another process has just done it: a command beside a server
+            keep_copy(conn, _path_of(conn), tx.now)
+        for number, script in enumerate(scripts[found:], start=found + 1):
+            _apply(conn, number, script)
+    reached("migration.committed")
+    end_upgrade(_path_of(conn))
+
+
 def _apply(conn: sqlite3.Connection, number: int, script: str) -> None:
-    """Bring the database to this version, unless another process has just done it: a command beside a server."""
     reached("migration.begun")
-    if schema_version(conn) >= number:
-        return
     for statement in _statements(script):  # executescript would end the transaction first
         conn.execute(statement)
     reached("migration.applied")
@@ -241,7 +246,7 @@ def schema_version(conn: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _refuse_lost(conn: sqlite3.Connection) -> None:
+def refuse_lost(conn: sqlite3.Connection) -> None:
     """Raise OperatorError for an empty database where there are images or keys. A new one would know none of them, what
     looks for files without an image would set them all aside, and the manifests would be written over."""
     path = _path_of(conn)

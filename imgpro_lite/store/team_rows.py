@@ -41,6 +41,11 @@ def _summaries(conn: sqlite3.Connection, sql: str, **values: str) -> list[TeamSu
     return [TeamSummary(account_rows.get_team(conn, team_id), *rest) for team_id, *rest in rows]
 
 
+def update_email(conn: sqlite3.Connection, team_id: int, email: str) -> None:
+    """Give a team another address."""
+    conn.execute("UPDATE teams SET email = ? WHERE id = ?", (email, team_id))
+
+
 def update_registration(conn: sqlite3.Connection, team_id: int, *, closed: bool) -> None:
     """Let a team have new keys through the API, or not."""
     conn.execute("UPDATE teams SET registration_closed = ? WHERE id = ?", (closed, team_id))

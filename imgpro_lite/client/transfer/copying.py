@@ -14,16 +14,28 @@ from enum import StrEnum
 from typing import Any
 
 from imgpro_lite.client.transfer.errors import Doubtful, Stopped, TransferError, Unreachable, Unusable
-from imgpro_lite.client.transfer.images import Image, fields_of, form_of, parse_image, remaining_seconds
+from imgpro_lite.client.transfer.images import (
+    Image,
+    changes_of,
+    ends_by_itself,
+    fields_of,
+    form_of,
+    parse_image,
+    remaining_seconds,
+)
 from imgpro_lite.client.transfer.journal import Doubt, Journal, doubt_about
 from imgpro_lite.client.transfer.originals import Original, Originals
 from imgpro_lite.client.transfer.patience import ATTEMPTS, Patience
-from imgpro_lite.client.transfer.settling import find_arrived
+from imgpro_lite.client.transfer.settling import SLACK_SECONDS, find_arrived, is_changed
 from imgpro_lite.client.transfer.sides import Answer, Side
 from imgpro_lite.client.transfer.turns import Turns
 
 # What a server says of a key, or of its own state, and not of an image; the last two after it was waited for.
 _FOR_ALL = frozenset({401, 403, 429, 503})
+
+_CHANGED = (
+    "its upload was cut off, and the destination has it with another size, as it does where it takes metadata out"
+)
 
 
 class Outcome(StrEnum):
@@ -39,7 +51,8 @@ class Outcome(StrEnum):
 
 @dataclass(frozen=True)
 class Result:
-    """An image and what became of it. `media` is the new one, as far as it is known; `error` says why there is none.
+    """An image and what became of it. `media` is the new one, as far as it is known; `error` says why there is none,
+    and `note` what is to be known of it.
 
     `ends_all` is a refusal that every other image would get too.
     """
@@ -50,6 +63,7 @@ class Result:
     media: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     ends_all: bool = False
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -72,17 +86,14 @@ class Copying:
         journal: Journal,
         choices: Choices,
         patience: Patience,
-        *,
-        keeps_expiry: bool,
     ) -> None:
-        """`keeps_expiry`: whether an image's end at the source is its own, and not that of all of an unverified key."""
         self._source = source
         self._destination = destination
         self._originals = originals
         self._journal = journal
         self._choices = choices
         self._patience = patience
-        self._keeps_expiry = keeps_expiry
+        self._key_days: int | None = None
         self._turns = Turns(patience)
         self._settling = threading.Lock()
 
@@ -97,9 +108,11 @@ class Copying:
                 self._journal.refuse(doubt.old_id)
         return len(found)
 
-    def run(self, ids: Sequence[str]) -> Iterator[Result]:
+    def run(self, ids: Sequence[str], key_days: int | None = None) -> Iterator[Result]:
         """The result of each image, as it is there. When the caller stops, or a server refuses in a way that holds for
-        every image, those under way are the last."""
+        every image, those under way are the last. `key_days`: an end so many days after the upload is not the image's
+        own, but that of every image of an unverified key, and is not taken along."""
+        self._key_days = key_days
         under_way: set[Future[Result | None]] = set()
         with ThreadPoolExecutor(self._choices.parallel) as pool:
             try:
@@ -158,7 +171,7 @@ class Copying:
 
     def _copy(self, number: int, image: Image) -> Result:
         ttl_seconds = None
-        if image.expires_at is not None and self._keeps_expiry:
+        if ends_by_itself(image, self._key_days):
             ttl_seconds = remaining_seconds(image, self._source.now())
             if ttl_seconds is None:
                 return Result(image.id, Outcome.SKIPPED, image, error="it ends within the hour")
@@ -171,12 +184,13 @@ class Copying:
             return self._upload(image, original, form)
 
     def _upload(self, image: Image, original: Original, form: Mapping[str, str]) -> Result:
-        doubt = doubt_about(image, self._destination.now())
+        doubt = doubt_about(image, original.size_bytes, self._destination.now())
         if image.external_id is None:
             self._journal.begin(doubt)
         answer = self._send(image, original, form, doubt)
         if not isinstance(answer, Answer):
-            return Result(image.id, Outcome.COPIED, image, answer)
+            note = _CHANGED if is_changed(doubt, answer) else ""
+            return Result(image.id, Outcome.COPIED, image, answer, note=note)
         if answer.status == 201:
             self._journal.finish(doubt, answer.body)
             return Result(image.id, Outcome.COPIED, image, answer.body)
@@ -208,20 +222,29 @@ class Copying:
         raise Unreachable(f"{self._destination.title} loses every upload")
 
     def _duplicate(self, image: Image, doubt: Doubt, answer: Answer) -> Result:
-        """The destination has an image with this external id: the same, if it is as large."""
+        """The destination has an image with this external id: the same, if it is as large. It is what we have just sent
+        if that answer was lost, and it came about now."""
         media = answer.body.get("media")
-        there = parse_image(media if isinstance(media, dict) else answer.body)
+        shown = media if isinstance(media, dict) else answer.body
+        there = parse_image(shown)
         if (there.width, there.height) != (image.width, image.height):
             error = f"the destination has another picture with its external id: {there.id}"
             return Result(image.id, Outcome.FAILED, image, error=error)
-        self._journal.finish(doubt, media if isinstance(media, dict) else answer.body)
+        self._journal.finish(doubt, shown)
+        if answer.after_loss and there.created_at >= doubt.at - SLACK_SECONDS:
+            return Result(image.id, Outcome.COPIED, image, shown)
         if self._choices.update:
             return self._update(image, there.id)
         return Result(image.id, Outcome.PRESENT, image, {"id": there.id, "src": there.src, "url": there.url})
 
     def _update(self, image: Image, new_id: str) -> Result:
-        fields = fields_of(image, created_as_date=self._choices.created_as_date)
-        answer = self._destination.send("PATCH", f"/v1/media/{new_id}", is_repeatable=True, json=fields)
+        path = f"/v1/media/{new_id}"
+        answer = self._destination.get(path)
+        if answer.status == 200:
+            fields = fields_of(image, created_as_date=self._choices.created_as_date)
+            changes = changes_of(fields, parse_image(answer.body))
+            form_of(changes, None)  # raises Unusable for what JSON cannot say
+            answer = self._destination.send("PATCH", path, is_repeatable=True, json=changes)
         if answer.status == 404:
             return Result(image.id, Outcome.SKIPPED, image, error="it has been deleted at the destination")
         if answer.status != 200:

@@ -15,6 +15,7 @@ _ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 MAX_TEXT_CHARS = 1000  # of a name, an address or an external id that is worth looking at; ours have 255 at most
 MAX_SHOWN_CHARS = 300  # of a server's words on a terminal
 MAX_FILE_BYTES = 1024 * 1024 * 1024  # as much as the largest `[limits] file_mb`
+DAY_SECONDS = 86_400
 _MAX_INTEGER = 2**53  # what all JSON parsers agree about
 
 
@@ -107,6 +108,13 @@ def fields_of(image: Image, *, created_as_date: bool = False) -> dict[str, Any]:
     return fields | ({"metadata": dict(image.metadata)} if image.metadata else {})
 
 
+def changes_of(fields: Mapping[str, Any], there: Image) -> dict[str, Any]:
+    """The same for an image that is elsewhere already: what it has there beyond the fields is cleared."""
+    metadata = dict.fromkeys(there.metadata) | fields.get("metadata", {})
+    cleared: dict[str, Any] = {"namespace": None, "date": None, "external_id": None}
+    return cleared | dict(fields) | ({"metadata": metadata} if metadata else {})
+
+
 def form_of(fields: Mapping[str, Any], ttl_seconds: int | None) -> dict[str, str]:
     """The same as fields of a form. Raises Unusable."""
     form = {name: str(value) for name, value in fields.items() if name not in ("metadata", "public")}
@@ -127,6 +135,13 @@ def _tags_text(tags: tuple[str, ...]) -> str:
     """Tags as the contract has them; a comma within one can only be told by a JSON array, which ours understands."""
     is_plain = not any("," in tag or tag.startswith("[") for tag in tags)
     return ",".join(tags) if is_plain else json.dumps(tags)
+
+
+def ends_by_itself(image: Image, key_days: int | None) -> bool:
+    """Whether an image has an end of its own, and not that of all images of a key, so many days after their upload."""
+    if image.expires_at is None:
+        return False
+    return key_days is None or image.expires_at - image.created_at != key_days * DAY_SECONDS
 
 
 def remaining_seconds(image: Image, now: int) -> int | None:

@@ -41,12 +41,14 @@ class Doubt:
     width: int
     height: int
     namespace: str | None
+    tags: tuple[str, ...] = ()
+    public: bool = True
 
 
-def doubt_about(image: Image, at: int) -> Doubt:
-    """What is noted before an upload is sent."""
-    size = (image.filesize_bytes, image.width, image.height)
-    return Doubt(image.id, at, image.src, image.url, image.name, *size, image.namespace)
+def doubt_about(image: Image, sent_bytes: int, at: int) -> Doubt:
+    """What is noted before an upload of so many bytes is sent."""
+    size = (sent_bytes, image.width, image.height)
+    return Doubt(image.id, at, image.src, image.url, image.name, *size, image.namespace, image.tags, image.public)
 
 
 def default_path(source: tuple[str, str], destination: tuple[str, str]) -> Path:
@@ -129,7 +131,7 @@ class Journal:
         try:
             if "begin" in line:
                 fields = {name: line[name] for name in Doubt.__slots__ if name != "old_id"}
-                self.doubts[line["begin"]] = Doubt(line["begin"], **fields)
+                self.doubts[line["begin"]] = Doubt(line["begin"], **{**fields, "tags": tuple(fields["tags"])})
             elif "refused" in line:
                 self.doubts.pop(line["refused"], None)
             elif "done" in line:
@@ -154,6 +156,7 @@ class Journal:
     def begin(self, doubt: Doubt) -> None:
         """An upload is about to be sent. It is on the disk before that."""
         fields = {name: getattr(doubt, name) for name in Doubt.__slots__ if name != "old_id"}
+        self.doubts[doubt.old_id] = doubt
         sync_file(self._append({"begin": doubt.old_id, **fields}))
 
     def refuse(self, old_id: str) -> None:

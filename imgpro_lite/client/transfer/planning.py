@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from imgpro_lite.client.transfer.errors import Unusable
-from imgpro_lite.client.transfer.images import parse_id
+from imgpro_lite.client.transfer.images import DAY_SECONDS, parse_id
 from imgpro_lite.client.transfer.journal import Journal
 from imgpro_lite.client.transfer.sides import Side
 from imgpro_lite.errors import OperatorError
@@ -22,6 +22,9 @@ class Plan:
     ids: list[str]
     new_images: int
     new_bytes: int
+    longest_days: int | None
+    """The longest time, in whole days, after which an image ends; None where none does. An unverified key keeps its
+    images for such a time, which the API does not tell."""
 
 
 def check_apart(source: Side, destination: Side) -> None:
@@ -35,14 +38,14 @@ def check_apart(source: Side, destination: Side) -> None:
         )
 
 
-def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str], on_item: OnItem) -> Plan:
+def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str], on_item: OnItem | None) -> Plan:
     """Everything that the filter lets through; `on_item` hears of each new one, in the order of the list.
 
     Raises TransferError. Of each image only its id and time are held: a hundred thousand take some 15 MB.
     """
     listed: list[tuple[int, str]] = []
     seen: set[str] = set()
-    new_images = new_bytes = 0
+    new_images = new_bytes = longest_days = 0
     for page in source.pages(query):
         before = len(seen)
         for item in page:
@@ -51,16 +54,27 @@ def list_images(source: Side, query: Mapping[str, str], known: Mapping[str, str]
                 continue
             seen.add(media_id)
             created_at, size_bytes = item.get("created_at"), item.get("filesize")
+            longest_days = max(longest_days, _whole_days(item))
             listed.append((created_at if isinstance(created_at, int) else 0, media_id))
             if media_id not in known:
                 new_images += 1
                 new_bytes += size_bytes if isinstance(size_bytes, int) else 0
-                on_item(media_id, item)
+                if on_item is not None:
+                    on_item(media_id, item)
         if page and len(seen) == before:
             raise Unusable(f"{source.title} lists its images without an end: a page has only images that were there")
     listed.reverse()  # lists are newest first, and of those that came in the same second too
     listed.sort(key=lambda one: one[0])
-    return Plan([media_id for _, media_id in listed], new_images, new_bytes)
+    return Plan([media_id for _, media_id in listed], new_images, new_bytes, longest_days or None)
+
+
+def _whole_days(item: Mapping[str, Any]) -> int:
+    """After how many days an image ends; 0 where it does not, or between two days."""
+    created_at, expires_at = item.get("created_at"), item.get("expires_at")
+    if not isinstance(created_at, int) or not isinstance(expires_at, int):
+        return 0
+    days, rest_seconds = divmod(expires_at - created_at, DAY_SECONDS)
+    return max(days, 0) if rest_seconds == 0 else 0
 
 
 def check_journal(destination: Side, journal: Journal) -> None:

@@ -4,8 +4,8 @@ import contextlib
 import json
 import ssl
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Any, BinaryIO
 
@@ -25,6 +25,9 @@ MAX_ANSWER_BYTES = 4 * 1024 * 1024
 MAX_ANSWER_SECONDS = 600
 PAGE_IMAGES = 100  # the most that a list gives at once
 MAX_IMAGES = 2_000_000  # of which the ids take some 300 MB; a list that goes on has no end
+# Pages with less than a tenth of that, though there are more behind them: a server may give less than asked for, but to
+# give one image each time, for hours, is no list.
+MAX_THIN_PAGES = 1_000
 MAX_CURSOR_CHARS = 4096
 
 _NOT_SENT = (httpx2.ConnectError, httpx2.ConnectTimeout, httpx2.PoolTimeout)
@@ -38,6 +41,8 @@ class Answer:
     status: int
     body: Mapping[str, Any]
     headers: Mapping[str, str]
+    after_loss: bool = False
+    """Whether the request was sent before, and nobody knows whether it was carried out then."""
 
     @property
     def code(self) -> str:
@@ -78,6 +83,8 @@ class Side:
         self.key = key
         self.clock_ahead_seconds = 0
         """How far its clock is ahead of ours."""
+        self.on_listed: Callable[[int], None] = lambda count: None
+        """Hears of every page of a list, with the number of images so far."""
         self._patience = patience
         self._client = httpx2.Client(
             base_url=server,
@@ -97,7 +104,7 @@ class Side:
         """What the team may still use. Raises OperatorError for a key that will not do, TransferError."""
         answer = self.get("/v1/usage")
         if answer.status == 403:
-            raise OperatorError(f"The key for {self.title} lacks the ability read: {answer.reason}")
+            raise OperatorError(f"The key for {self.title.lower()} lacks the ability read: {answer.reason}")
         if answer.status == 401:
             raise OperatorError(f"{self.title} does not know the key: {answer.reason}")
         if answer.status != 200 or "verified" not in answer.body:
@@ -117,11 +124,12 @@ class Side:
         is told that the file is missing."""
         answer = self.send("POST", "/v1/upload", is_repeatable=True, files={"name": (None, "probe")})
         if answer.status in (401, 403):
-            raise OperatorError(f"The key for {self.title} lacks the ability write: {answer.reason}")
+            raise OperatorError(f"The key for {self.title.lower()} lacks the ability write: {answer.reason}")
 
     def pages(self, query: Mapping[str, str]) -> Iterator[list[dict[str, Any]]]:
         """The team's images, a page at a time. Raises TransferError, also for a list that goes round in circles."""
-        cursor, count, cursors = None, 0, set()
+        cursor, count, thin_pages = None, 0, 0
+        cursors: set[int] = set()
         while True:
             answer = self.get(
                 "/v1/media", {"limit": str(PAGE_IMAGES), **query} | ({"cursor": cursor} if cursor else {})
@@ -131,6 +139,8 @@ class Side:
                 raise Unusable(f"{self.title} does not list its images: {answer.reason}")
             yield [item for item in items if isinstance(item, dict)]
             count += len(items)
+            thin_pages += len(items) < PAGE_IMAGES // 10
+            self.on_listed(count)
             cursor = answer.body.get("cursor")
             if not cursor or answer.body.get("has_more") is False:
                 return
@@ -138,6 +148,8 @@ class Side:
                 raise Unusable(f"{self.title} lists its images without an end: a page leads back to an earlier one")
             if count > MAX_IMAGES:
                 raise Unusable(f"{self.title} lists more than {MAX_IMAGES:,} images")
+            if thin_pages > MAX_THIN_PAGES:
+                raise Unusable(f"{self.title} lists only {count:,} images on {len(cursors) + 1:,} pages")
             cursors.add(hash(cursor))
 
     def owns_image(self, media_id: str) -> bool:
@@ -160,10 +172,11 @@ class Side:
         whether it was carried out.
         """
         attempt = waited_seconds = 0
+        was_lost = False
         while True:
             try:
                 self._patience.check()
-                answer = self._send_once(method, path, **content)
+                answer = replace(self._send_once(method, path, **content), after_loss=was_lost)
                 wait_seconds = asked_seconds(answer.status, answer.body, answer.headers)
                 if wait_seconds:
                     waited_seconds += wait_seconds
@@ -184,6 +197,7 @@ class Side:
                 if isinstance(error, _NOT_SENT):
                     raise Unreachable(f"{self.title} cannot be reached: {shown_text(said)}") from error
                 raise Unusable(f"{self.title} breaks off: {shown_text(said)}") from error
+            was_lost = was_lost or not isinstance(error, _NOT_SENT)
             self._patience.pause(attempt)
 
     def _send_once(self, method: str, path: str, **content: Any) -> Answer:

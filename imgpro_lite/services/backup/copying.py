@@ -35,8 +35,6 @@ class Made:
     removed_files: int = 0
     missing_files: int = 0
     """Files of live images that the library has not, or not whole."""
-    notes: list[str] = field(default_factory=list)
-    """What the operator should know besides."""
 
 
 @dataclass

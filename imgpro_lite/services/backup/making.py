@@ -17,9 +17,9 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.backup.copying import Copying, Made, compare
 from imgpro_lite.services.backup.disks import disk_errors, require_room, require_same_disk
-from imgpro_lite.services.fsck.checkup import Problem, Progress
+from imgpro_lite.services.fsck.checkup import Kind, Problem, Progress
 from imgpro_lite.store import blob_rows, media_rows
-from imgpro_lite.store.backup_dir import About, BackupDir
+from imgpro_lite.store.backup_dir import About, Backup, BackupDir
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.data_dir import DATABASE_NAME, SECRET_NAME, operator_errors
 from imgpro_lite.store.failpoints import reached
@@ -66,9 +66,9 @@ def make_backup(making: Making) -> Made:
         except BaseException:
             shutil.rmtree(directory.draft, ignore_errors=True)
             raise
-    reached("backup.published")
     making.made.name = backup.name
     with disk_errors(directory.root, f"The backup {backup.name} is complete; older ones could not be removed."):
+        reached("backup.published")
         _remove_old(making, unneeded)
         shutil.rmtree(directory.tmp, ignore_errors=True)
     return making.made
@@ -157,28 +157,45 @@ def _about(making: Making) -> About:
 
 
 def _remove_old(making: Making, unneeded: list[bytes]) -> None:
-    """Remove the backups before the last ones, and then the files that none of those that are left needs."""
+    """Remove the backups before the last ones, and then the files that none of those that are left needs. Nothing where
+    one of them cannot be read: nobody knows what it needs."""
     directory, made = making.directory, making.made
+    for sha256 in directory.list_damaged():
+        directory.forget_damaged(making.target.path(sha256))
     backups = directory.list_backups()
     old, kept = backups[: -making.keep], backups[-making.keep :]
+    doomed = _list_doomed(making, kept, unneeded)
+    if doomed is None:
+        made.kept_backups = len(backups)
+        return
     for backup in old:
         directory.remove(backup)
     made.kept_backups, made.removed_backups = len(kept), len(old)
     reached("backup.pruned")
-    for name in directory.list_unreadable():
-        made.notes.append(f"The backup {name} is damaged: its about.json cannot be read. Remove its folder.")
-    for name in directory.list_damaged():
-        directory.forget_damaged(making.target.path(bytes.fromhex(name)), name)
-    with contextlib.ExitStack() as stack:
-        try:
-            databases = [stack.enter_context(closing(connect_unwritable(backup.database))) for backup in kept]
-            doomed = [sha256 for sha256 in unneeded if not any(media_rows.is_used(conn, sha256) for conn in databases)]
-        except (OperatorError, sqlite3.Error) as error:
-            made.notes.append(f"No files were removed, because not every backup can be read: {error}")
-            return
     for sha256 in doomed:
         path = making.target.path(sha256)
         path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # it has others
             path.parent.rmdir()
     made.removed_files = len(doomed)
+
+
+def _list_doomed(making: Making, kept: list[Backup], unneeded: list[bytes]) -> list[bytes] | None:
+    """The files that none of these backups needs; None, which is told, where that cannot be known."""
+    stays = "Nothing of earlier backups was removed, because nobody knows what this one needs: remove its folder first."
+    unreadable = making.directory.list_unreadable()
+    for name in unreadable:
+        message = f"The backup {name} is damaged: its about.json cannot be read. {stays}"
+        making.tell(Problem(Kind.DATABASE, message))
+    databases = []
+    with contextlib.ExitStack() as stack:
+        for backup in kept:
+            try:
+                databases.append(stack.enter_context(closing(connect_unwritable(backup.database))))
+                media_rows.is_used(databases[-1], b"")
+            except (OperatorError, sqlite3.Error) as error:
+                making.tell(Problem(Kind.DATABASE, f"The backup {backup.name} cannot be read: {error}. {stays}"))
+                return None
+        if unreadable:
+            return None
+        return [sha256 for sha256 in unneeded if not any(media_rows.is_used(conn, sha256) for conn in databases)]

@@ -12,7 +12,7 @@ from imgpro_lite.clock import Clock
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.services.backup.copying import describe
 from imgpro_lite.services.backup.disks import disk_errors, require_room
-from imgpro_lite.services.backup.verifying import find_problem, is_sound
+from imgpro_lite.services.backup.verifying import find_problem, has_secret, is_sound
 from imgpro_lite.services.fsck.checkup import Kind, Problem, Progress
 from imgpro_lite.store import blob_rows
 from imgpro_lite.store.backup_dir import Backup, BackupDir
@@ -20,8 +20,8 @@ from imgpro_lite.store.blob_copies import BlobCopier, Damaged, Missing
 from imgpro_lite.store.blob_rows import BlobRow
 from imgpro_lite.store.blobs import BlobStore
 from imgpro_lite.store.data_dir import DATABASE_NAME, SECRET_NAME
-from imgpro_lite.store.files import give_to_owner, sync_file, sync_file_system
-from imgpro_lite.store.restoring_dir import RestoringDir
+from imgpro_lite.store.files import give_to_owner, sha256_of_file, sync_file, sync_file_system
+from imgpro_lite.store.restoring_dir import RestoringDir, Source
 from imgpro_lite.store.sqlite_file import connect_unwritable
 
 NOTHING_CHANGED = "Nothing was changed."
@@ -37,6 +37,8 @@ class Restored:
     """Files that an interrupted restore had copied before."""
     images: int = 0
     broken_files: int = 0
+    lost_secret: bool = False
+    """What signed links is not what was copied, and is left out: the next start makes another."""
     aside: Path | None = None
     """Where what was there before is now."""
 
@@ -77,14 +79,16 @@ def check_backup(restoring: Restoring) -> None:
                         problems.append(problem)
     for problem in problems:
         restoring.tell(problem)
-    if not is_usable or (problems and not restoring.skip_damaged):
+    restoring.restored.lost_secret = not has_secret(backup)
+    is_whole = not problems and not restoring.restored.lost_secret
+    if not is_usable or not (is_whole or restoring.skip_damaged):
         raise _damaged(restoring)
 
 
 def _damaged(restoring: Restoring) -> OperatorError:
     return OperatorError(
         f"The backup {restoring.backup.name} is damaged. {NOTHING_CHANGED} Choose another one with --at, or, where "
-        "only files of images are missing or damaged, restore the rest with --skip-damaged."
+        "only its secret or files of images are missing or damaged, restore the rest with --skip-damaged."
     )
 
 
@@ -105,7 +109,7 @@ def restore_backup(restoring: Restoring) -> Restored:
         replaced = _require_place(restoring)
     aside = datetime.fromtimestamp(restoring.clock.now(), UTC).strftime("replaced-%Y-%m-%dT%H%M%SZ")
     with disk_errors(restoring.data_dir, "Run it again to finish it."):
-        target_dir.begin_moves(replaced, aside)
+        target_dir.begin_moves(replaced, aside, Source(str(restoring.directory.root), restoring.backup.name))
         restoring.restored.aside = target_dir.finish_moves()
     return restoring.restored
 
@@ -138,25 +142,37 @@ def _copy(restoring: Restoring) -> None:
     restored.images = backup.about.images
     restoring.directory.require_there()
     _copy_small(backup.database, root / DATABASE_NAME, restoring.data_dir)
-    if backup.about.secret_sha256 is not None:
+    (root / SECRET_NAME).unlink(missing_ok=True)  # of another backup
+    if backup.about.secret_sha256 is not None and not restored.lost_secret:
         _copy_small(backup.secret, root / SECRET_NAME, restoring.data_dir)
     sync_file_system(root)
 
 
 def _list_wanted(restoring: Restoring, conn: sqlite3.Connection) -> list[BlobRow]:
-    """The files that an interrupted restore has not copied: what has its name was whole before it got it. What it has
-    copied of another backup is removed."""
+    """The files that an interrupted restore has not copied, or that are not what they were: it may have been long ago.
+    What it has copied of another backup is removed."""
     wanted = []
+    restoring.progress.begin("Comparing", restoring.backup.about.files)
     for first_byte in range(256):
         there = restoring.target.list_sizes(first_byte)
         for row in blob_rows.list_blobs(conn, first_byte):
-            if there.pop(row.sha256, None) is None:
-                wanted.append(row)
-            else:
+            if _is_there(restoring, row, there.pop(row.sha256, None)):
                 restoring.restored.there_files += 1
+            else:
+                wanted.append(row)
         for sha256 in there:
             restoring.target.path(sha256).unlink()
     return wanted
+
+
+def _is_there(restoring: Restoring, row: BlobRow, size_bytes: int | None) -> bool:
+    restoring.progress.advance(1)
+    if size_bytes != row.largest_bytes:
+        return False
+    try:
+        return sha256_of_file(restoring.target.path(row.sha256))[0] == row.sha256
+    except OSError:  # what the disk does not give is copied again
+        return False
 
 
 def _copy_file(restoring: Restoring, conn: sqlite3.Connection, copier: BlobCopier, row: BlobRow) -> None:

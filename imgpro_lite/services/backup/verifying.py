@@ -64,17 +64,22 @@ def verify(verification: Verification, backups: Sequence[Backup]) -> Verified:
 def is_sound(backup: Backup, tell: Tell, *, quick: bool) -> bool:
     """Whether the database of a backup can be used; what is wrong with it, or with the secret, is told. Raises
     OperatorError for one of a newer version, and OSError."""
-    about, problems = backup.about, []
+    problems = []
     if backup.database.exists():
         problems += _list_database_problems(backup, quick=quick)
     else:
         problems.append("the database is missing")
     usable = not problems
-    if about.secret_sha256 is not None and _sha256(backup.secret) != about.secret_sha256:
+    if not has_secret(backup):
         problems.append("the secret is not what was copied; links of then would not verify")
     for problem in problems:
         tell(Problem(Kind.DATABASE, f"The backup {backup.name} is damaged: {problem}."))
     return usable
+
+
+def has_secret(backup: Backup) -> bool:
+    """Whether the secret of a backup is as it was copied, if there was one. Raises OSError."""
+    return backup.about.secret_sha256 in (None, _sha256(backup.secret))
 
 
 def _list_database_problems(backup: Backup, *, quick: bool) -> list[str]:

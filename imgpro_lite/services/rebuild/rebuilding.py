@@ -16,7 +16,7 @@ from imgpro_lite.services.rebuild.lines import BlockedLine, ImageLine, LibraryLi
 from imgpro_lite.services.rebuild.rows import insert_blocked, insert_image, insert_team
 from imgpro_lite.store import manifest_rows, media_rows, rebuild_rows
 from imgpro_lite.store.blobs import BlobStore
-from imgpro_lite.store.data_dir import hold_if_stopped
+from imgpro_lite.store.data_dir import hold_if_stopped, refuse_unfinished_restore
 from imgpro_lite.store.files import give_to_owner, sha256_of_file
 from imgpro_lite.store.manifests import MANIFESTS_NAME, Manifests, read_sealed
 from imgpro_lite.store.sqlite_copy import open_new
@@ -90,6 +90,7 @@ def rebuild(
     with hold_if_stopped(data_dir) as is_stopped:
         if not is_stopped:
             raise OperatorError(f"A server is running on {data_dir}. Stop it first.")
+        refuse_unfinished_restore(data_dir)
         database_was = require_lost(data_dir)
         manifests = Manifests(data_dir)
         if not any(name for _, name in manifests.walk()):
@@ -157,6 +158,8 @@ class _Rebuilding:
         # The server compares every manifest with its rows: some are damaged, or not as they were.
         manifest_rows.delete_all_due(self._conn)
         manifest_rows.insert_all_due(self._conn)
+        if state := self._manifests.read_state():
+            manifest_rows.update_state(self._conn, state)
         self._conn.execute("COMMIT")
 
     def _name_library(self) -> None:
@@ -194,7 +197,7 @@ class _Rebuilding:
         reason = self._find_damage(image)
         if reason == _MISSING and image.deleted_at is not None:
             return  # its time was over, and the file had gone already
-        if not insert_image(self._conn, image, self._tell_conflict, self._tell_team):
+        if not insert_image(self._conn, image, self.rebuilt, self._tell_conflict, self._tell_team):
             return
         if image.deleted_at is None:
             self.rebuilt.images += 1

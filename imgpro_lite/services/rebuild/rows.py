@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from imgpro_lite.models import ANONYMOUS_TEAM_ID, TeamKind
+from imgpro_lite.services.accounts import FREE
 from imgpro_lite.services.rebuild.lines import BlockedLine, ImageLine, KeyLine, TeamLine, is_json
 from imgpro_lite.store import media_rows, rebuild_rows
 from imgpro_lite.store.integrity import EMPTY_JSON
@@ -59,7 +60,7 @@ def _put_team(conn: sqlite3.Connection, team: TeamLine, tell: Tell) -> int | Non
 
 
 def lost_email(hash_: str) -> str:
-    """The address of a team whose own is not known. Nobody can have it."""
+    """The address of a team whose own is not known. Nobody can have it; `teams set-email` gives it another."""
     return f"{hash_}@lost.invalid"
 
 
@@ -69,12 +70,12 @@ def insert_blocked(conn: sqlite3.Connection, blocked: BlockedLine) -> int:
     return 1
 
 
-def insert_image(conn: sqlite3.Connection, image: ImageLine, tell: Tell, tell_team: Tell) -> bool:
+def insert_image(conn: sqlite3.Connection, image: ImageLine, rebuilt: "Rebuilt", tell: Tell, tell_team: Tell) -> bool:
     """An image: whether it could be inserted."""
     if rebuild_rows.has_image(conn, image.id):
         tell(f"The image {image.id} is there twice.")
         return False
-    team_id = _find_team(conn, image, tell_team)
+    team_id = _find_team(conn, image, rebuilt, tell_team)
     values = _columns(image)
     for column, kind in (("tags", list), ("metadata", dict)):
         if not is_json(values[column], kind):
@@ -92,7 +93,7 @@ def insert_image(conn: sqlite3.Connection, image: ImageLine, tell: Tell, tell_te
     return False
 
 
-def _find_team(conn: sqlite3.Connection, image: ImageLine, tell: Tell) -> int:
+def _find_team(conn: sqlite3.Connection, image: ImageLine, rebuilt: "Rebuilt", tell: Tell) -> int:
     """The team of an image; one that no manifest has is made, so that the image is not lost."""
     hash_ = image.team or image.team_hash
     team_id = rebuild_rows.find_team_id(conn, hash_)
@@ -102,8 +103,9 @@ def _find_team(conn: sqlite3.Connection, image: ImageLine, tell: Tell) -> int:
         rebuild_rows.update_anonymous_hash(conn, hash_)
         return ANONYMOUS_TEAM_ID
     email = lost_email(hash_)
-    tell(f"No manifest says whose team {hash_} is: it has the address {email}, and no keys.")
-    values = {"id": None, "hash": hash_, "kind": TeamKind.VERIFIED, "email": email, "plan": "", "created_at": 0}
+    tell(f"No manifest says whose team {hash_} is: it has the address {email}, the plan {FREE!r}, and no keys.")
+    rebuilt.teams += 1
+    values = {"id": None, "hash": hash_, "kind": TeamKind.VERIFIED, "email": email, "plan": FREE, "created_at": 0}
     return rebuild_rows.insert_team(conn, values | {"registration_closed": 0, "uploads_month": 0, "uploads_used": 0})
 
 
