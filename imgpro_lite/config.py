@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
+from pydantic_core import ErrorDetails
 
-from imgpro_lite.config_problems import Source, environment_name, explain, file_name, nearest
+from imgpro_lite.config_problems import Keys, Source, environment_name, explain, file_name, nearest
 from imgpro_lite.errors import ConfigError
 from imgpro_lite.logs import escape
 from imgpro_lite.options import ENV_PREFIX, all_options
@@ -57,12 +58,19 @@ def load(config_path: Path | None, flags: Mapping[str, Any], environ: Mapping[st
     settings = Settings()
     # On top of all defaults, so that [plans.pro] may change one field of a plan and keep the others.
     tree: dict[str, Any] = settings.model_dump(mode="json", by_alias=True)
+    errors: list[ErrorDetails] = []
+    told: set[Keys] = set()
     for source in sources:
-        tree = _merge(tree, source.tree)
+        tree, errors = _merge(tree, source.tree), []
         try:
             settings = Settings.model_validate_json(json.dumps(tree, default=str), strict=source.strict)
         except ValidationError as error:
-            problems += explain(error.errors(include_url=False), source)
+            errors = error.errors(include_url=False)
+            problems += explain(errors, source, told)
+    # What no source says, or an earlier one whose value only a later one makes wrong: a setting that another needs.
+    problems += explain([error for error in errors if error["loc"] not in told], Source(tree, file_name), told)
+    if errors and not problems:  # `settings` are not those of the operator then
+        raise AssertionError(f"the configuration was refused without words: {errors}")
     if problems:
         raise ConfigError(problems)
     return Configuration(settings, path, is_from_environment=bool(environment))

@@ -35,11 +35,13 @@ class Source:
         return True
 
 
-def explain(errors: Sequence[ErrorDetails], source: Source) -> Iterator[str]:
-    """What the operator has to change in this source. What an earlier source got wrong is not said again."""
+def explain(errors: Sequence[ErrorDetails], source: Source, told: set[Keys]) -> Iterator[str]:
+    """What the operator has to change in this source; what an earlier one got wrong is not said again. Of which errors
+    something was said is added to `told`."""
     for error in errors:
         keys = error["loc"][:-1] if error["loc"][-1] == "[key]" else error["loc"]
         if source.has(keys[:-1] if error["type"] == "missing" else keys):
+            told.add(error["loc"])
             yield f"{source.name(keys)}: {_reason(error, keys)}"
 
 

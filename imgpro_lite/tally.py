@@ -36,6 +36,16 @@ _FROM_THE_START = (
     ("rate_limited", ""),
     ("overloaded", ""),
     ("storage_full", ""),
+    ("internal_error", ""),
+)
+# So are the main requests that fail, and what becomes of uploads.
+_REQUESTS_FROM_THE_START = tuple(
+    (method, route, status) for method, route in (("GET", IMAGE_ROUTE), ("POST", "/v1/upload")) for status in (500, 503)
+)
+_UPLOADS_FROM_THE_START = tuple(
+    (source, outcome)
+    for source in ("upload", "import", "page")
+    for outcome in ("stored", "aborted", "internal_error", "overloaded", "storage_full")
 )
 
 
@@ -89,6 +99,7 @@ class Replaced(StrEnum):
     ROUTINE = "routine"  # it had done its jobs, or had drawn an SVG
     TOO_SLOW = "too_slow"
     DIED = "died"
+    DID_NOT_START = "did_not_start"  # another attempt follows
 
 
 @dataclass
@@ -121,7 +132,9 @@ class WorkTally:
 class Tally:
     """What a server did."""
 
-    requests: Counter[tuple[str, str, int]] = field(default_factory=Counter)
+    requests: Counter[tuple[str, str, int]] = field(
+        default_factory=lambda: Counter(dict.fromkeys(_REQUESTS_FROM_THE_START, 0))
+    )
     """By method, route and status."""
     hot_requests: Counter[tuple[str, int]] = field(default_factory=Counter)
     """Those for images that were answered from memory, by method and status; they are not among `requests`."""
@@ -133,7 +146,9 @@ class Tally:
     connections_refused: int = 0
     refusals: Counter[tuple[str, str]] = field(default_factory=lambda: Counter(dict.fromkeys(_FROM_THE_START, 0)))
     """By error code, and which limit it was, where a code stands for several."""
-    uploads: Counter[tuple[str, str]] = field(default_factory=Counter)
+    uploads: Counter[tuple[str, str]] = field(
+        default_factory=lambda: Counter(dict.fromkeys(_UPLOADS_FROM_THE_START, 0))
+    )
     """By source and outcome."""
     memory_misses: int = 0
     """Images that were asked for and were not in memory."""

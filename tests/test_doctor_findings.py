@@ -29,8 +29,15 @@ PYPROJECT = (Path(__file__).parent.parent / "pyproject.toml").read_text("utf-8")
 IS_ROOT = hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+# Behind a proxy with TLS, as it should be.
+PROXIED = {"public_url": "https://images.example.com", "trusted_proxies": ["127.0.0.1"]}
+
+
 def settings(**sections: Any) -> Settings:
-    quiet = {"mail": {"host": "mail.example.com"}, "server": {"contact": "a@example.com", "port": 0}}
+    quiet = {
+        "mail": {"host": "mail.example.com", "from": "a@example.com"},
+        "server": {"contact": "a@example.com", "port": 0},
+    }
     for name, values in quiet.items():
         sections[name] = {**values, **sections.get(name, {})}
     return Settings.model_validate(sections)
@@ -173,18 +180,37 @@ def test_kinds_of_file_systems(
     assert [finding.level for finding in found if "file system" in finding.what] == [level]
 
 
+def test_a_read_only_disk_is_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("tmp", "blobs"):
+        (tmp_path / name).mkdir()
+    tmp_path.chmod(0o700)
+    look = os.access
+    monkeypatch.setattr(os, "access", lambda path, mode: not mode & os.W_OK and look(path, mode))
+
+    def failures() -> str:
+        found = [*disk.check_disk(settings(data_dir=tmp_path)), *access.check_access(tmp_path, None)]
+        return told(found, Level.FAILURE)
+
+    assert "may not read and write it" in failures()
+    for module in (disk, access):
+        monkeypatch.setattr(module, "find_mount", lambda path: Mount(Path("/"), "ext4", True))
+    assert failures() == "The file system at / is ext4, mounted read-only."
+
+
 def test_room(tmp_path: Path) -> None:
     free_mb = disk.free_bytes(tmp_path) // 1024**2
     for mark_mb, level in ((1, Level.OK), (free_mb * 3 // 4, Level.WARNING), (free_mb * 2, Level.FAILURE)):
         found = disk.check_disk(settings(data_dir=tmp_path, storage={"min_free_mb": mark_mb}))
-        assert found[0].level is level
-        assert "MB are free" in found[0].what
+        assert [finding.level for finding in found if "MB are free" in finding.what] == [level]
 
 
 def test_a_directory_that_is_not_there_yet(tmp_path: Path) -> None:
     found = disk.check_disk(settings(data_dir=tmp_path / "a" / "b"))
     assert "no library" in told(found, Level.NOTE)
     assert list(tmp_path.iterdir()) == []
+    assert f"There is no library in {tmp_path} yet" in told(disk.check_disk(settings(data_dir=tmp_path)), Level.NOTE)
+    (tmp_path / "imgpro.db").touch()
+    assert "no library" not in told(disk.check_disk(settings(data_dir=tmp_path)), Level.NOTE)
 
 
 def test_trying_to_write_leaves_nothing_behind(tmp_path: Path) -> None:
@@ -200,7 +226,7 @@ def test_few_inodes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(disk, "free_inodes", lambda path, free=free: (free, 1_000_000))
         assert "inodes" in told(disk.check_disk(settings(data_dir=tmp_path)), level)
     monkeypatch.setattr(disk, "free_inodes", lambda path: (900_000, 1_000_000))
-    assert "inodes" not in str(disk.check_disk(settings(data_dir=tmp_path)))
+    assert "(inodes)" not in str(disk.check_disk(settings(data_dir=tmp_path)))
 
 
 # --- access
@@ -250,6 +276,28 @@ def test_files_of_others_and_secrets(tmp_path: Path, monkeypatch: pytest.MonkeyP
         assert "these belong to others: secret." in told(access.check_access(data_dir, None), Level.WARNING)
 
 
+@pytest.mark.skipif(not IS_ROOT, reason="only root can give files away")
+def test_how_to_hide_a_secret_from_others_and_not_from_the_server(tmp_path: Path) -> None:
+    import grp
+    import pwd
+
+    nobody = pwd.getpwnam("nobody")
+    config, data_dir = tmp_path / "imgpro.toml", tmp_path / "data"
+    config.write_text('[metrics]\ntoken = "0123456789abcdef"\n')
+    config.chmod(0o644)
+
+    def advice() -> str:
+        return "".join(found.todo for found in access.check_access(data_dir, config) if "imgpro.toml" in found.what)
+
+    assert advice().startswith(f"chgrp GROUP {config} && chmod 640 {config}, where GROUP is that of the server's user")
+    data_dir.mkdir(mode=0o700)
+    os.chown(data_dir, nobody.pw_uid, nobody.pw_gid)
+    group = grp.getgrgid(nobody.pw_gid).gr_name
+    assert advice().startswith(f"chgrp {group} {config} && chmod 640 {config}; or put the secrets into")
+    os.chown(config, nobody.pw_uid, nobody.pw_gid)
+    assert advice() == f"chmod 640 {config}"
+
+
 def test_a_data_directory_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "file").touch(mode=stat.S_IRUSR | stat.S_IWUSR)
     assert "it is no directory" in told(access.check_access(tmp_path / "file", None), Level.FAILURE)
@@ -283,6 +331,12 @@ def test_a_clock_that_is_behind(start: ApiFactory, monkeypatch: pytest.MonkeyPat
         ({"server": {"host": "0.0.0.0"}}, "its links begin with http://localhost"),
         ({"server": {"public_url": "https://images.example.com"}}, "trusted_proxies is empty"),
         ({"server": {"public_url": "https://images.example.com", "trusted_proxies": ["127.0.0.1"]}}, ""),
+        (
+            {"server": PROXIED | {"src_url": "http://src.example.com"}},
+            "src_url is http://src.example.com, without TLS, while public_url has it",
+        ),
+        ({"server": PROXIED | {"api_url": "http://api.example.com"}}, "api_url is http://api.example.com, without TLS"),
+        ({"server": PROXIED | {"src_url": "https://src.example.com"}}, ""),
         ({"server": {"trusted_proxies": ["0.0.0.0/0"]}}, "0.0.0.0/0, which is far more than proxies"),
         ({"server": {"trusted_proxies": ["::/0"]}}, "::/0, which is far more than proxies"),
         ({"server": {"trusted_proxies": ["10.0.0.0/8"]}}, ""),
@@ -313,6 +367,29 @@ def test_mail(tmp_path: Path) -> None:
     for sender, is_told in (("x@example.com", False), ("x@images.example.com", False), ("A <x@other.com>", True)):
         found = configuration.check_configuration(settings(server=server, mail={"from": sender}))
         assert ("Mail is from other.com" in told(found, Level.NOTE)) is is_told
+
+
+@pytest.mark.parametrize(
+    ("server", "mail", "said"),
+    [
+        ({}, {"from": ""}, "Mail is from noreply@localhost, because [mail] from is empty."),
+        (PROXIED, {"from": ""}, ""),
+        (PROXIED, {"tls": "none", "password": "p"}, "the password goes to mail.example.com as it is."),
+        (PROXIED, {"tls": "none", "password": "p", "host": "127.0.0.1"}, ""),
+        (PROXIED, {"tls": "none"}, ""),
+        (PROXIED, {"tls": "tls", "password": "p"}, ""),
+    ],
+)
+def test_mail_that_is_not_safe_or_not_taken(server: dict[str, Any], mail: dict[str, Any], said: str) -> None:
+    warnings = told(configuration.check_configuration(settings(server=server, mail=mail)), Level.WARNING)
+    assert said in warnings
+    assert bool(said) == bool(warnings)
+
+
+def test_caches_that_are_larger_than_the_disk(tmp_path: Path) -> None:
+    for max_mb, is_told in ((10**9, True), (1, False)):
+        found = disk.check_disk(settings(data_dir=tmp_path, cache={"max_mb": max_mb, "intermediates_mb": 1}))
+        assert (f"{max_mb + 1:,} MB; the whole disk has" in told(found, Level.WARNING)) is is_told
 
 
 def test_a_port_that_another_program_has(tmp_path: Path) -> None:
@@ -347,12 +424,15 @@ def test_memory_and_open_files(monkeypatch: pytest.MonkeyPatch) -> None:
 # --- as a whole
 
 
+@pytest.mark.slow
 def test_a_failure_ends_with_status_1(tmp_path: Path) -> None:
     config = tmp_path / "imgpro.toml"
     config.write_text("[storage]\nmin_free_mb = 1_000_000_000\n")
-    done = run_doctor("--config", str(config), "--data-dir", str(tmp_path / "none"), "--json")
+    (tmp_path / "there").mkdir()
+    done = run_doctor("--config", str(config), "--data-dir", f"{tmp_path}/there/../none", "--json")
     report = json.loads(done.stdout)
     assert (done.returncode, report["ok"]) == (1, False)
+    assert "/there/" not in done.stdout
     keys = {
         "ok",
         "formats",

@@ -2,8 +2,11 @@
 
 import asyncio
 import json
+import logging
+import os
 import re
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -17,7 +20,7 @@ import yaml
 from conftest import Api, ApiFactory
 from images import make_image
 from prometheus_client.parser import text_string_to_metric_families
-from running import WAIT_SECONDS, Running, servers
+from running import WAIT_SECONDS, Running, servers, until
 from shared import serve
 from test_docs import README
 
@@ -94,6 +97,17 @@ def test_an_upload_and_its_views(shared: Api) -> None:
     for _ in range(3):
         assert shared.client.get(f"{path}?size=s").status_code == 200
     after = scrape(shared)
+    # Neither a part of it nor what there is not is looked for in memory.
+    for asked, headers, status in (
+        (f"{path}?size=s", {"Range": "bytes=0-9"}, 206),
+        (f"{path}?size=s", {"Range": "bytes=99999999-"}, 416),
+        (f"{path[:6]}/madeupmadeup.jpeg", {}, 404),
+    ):
+        assert shared.client.get(asked, headers=headers).status_code == status
+    assert (
+        scrape(shared)["imgpro_cache_requests_total", "memory", "miss"]
+        == after["imgpro_cache_requests_total", "memory", "miss"]
+    )
     route = "/{team_hash}/{media_id}.{extension}"
     assert grown(before, after, "imgpro_http_requests_total", "POST", "/v1/upload", "201") == 1
     assert grown(before, after, "imgpro_http_requests_total", "GET", route, "200") == 3
@@ -126,6 +140,18 @@ def test_what_is_refused(shared: Api) -> None:
     assert grown(before, after, "imgpro_http_requests_total", "DELETE", "/v1/upload", "405") == 1
 
 
+def test_a_worker_that_dies_while_nobody_wants_it(shared: Api) -> None:
+    assert shared.upload(PICTURE).status_code == 201
+    before = scrape(shared)
+    os.kill(shared.client.app.state.runtime.pool.pids[0], signal.SIGKILL)  # type: ignore[attr-defined]
+    until(lambda: scrape(shared)["imgpro_workers",] == 0)
+    assert shared.upload(PICTURE).status_code == 201
+    after = scrape(shared)
+    assert after["imgpro_workers",] == before["imgpro_workers",] == 1
+    assert grown(before, after, "imgpro_workers_replaced_total", "died") == 1
+    assert after["imgpro_workers_replaced_total", "did_not_start"] == 0
+
+
 def test_quotas_are_told_apart(start: ApiFactory) -> None:
     api = start(
         metrics={"token": TOKEN},
@@ -143,7 +169,11 @@ def test_quotas_are_told_apart(start: ApiFactory) -> None:
     assert grown(before, after, "imgpro_refusals_total", "quota_exceeded", "storage") == 2
     assert grown(before, after, "imgpro_refusals_total", "rate_limited", "") == 1
     # Of what is watched there is a value before anything happens.
-    assert before["imgpro_refusals_total", "storage_full", ""] == 0
+    for code in ("storage_full", "internal_error"):
+        assert before["imgpro_refusals_total", code, ""] == 0
+        assert before["imgpro_uploads_total", code, "import"] == 0
+    assert before["imgpro_uploads_total", "stored", "upload"] == 0
+    assert before["imgpro_http_requests_total", "POST", "/v1/upload", "500"] == 0
 
 
 def test_the_library_and_what_waits(start: ApiFactory) -> None:
@@ -224,8 +254,12 @@ def test_only_the_host_of_the_pages_has_it(shared: Api, host: str, status: int) 
 
 
 def test_a_wrong_token_is_in_the_log_but_not_what_it_was(shared: Api, caplog: pytest.LogCaptureFixture) -> None:
-    shared.client.get("/metrics", headers={"Authorization": "Bearer secret-of-somebody"})
-    assert "wrong token" in caplog.text
+    caplog.set_level(logging.INFO)
+    answer = shared.client.get("/metrics", headers={"Authorization": "Bearer secret-of-somebody"})
+    (record,) = [record for record in caplog.records if "wrong token" in record.message]
+    assert record.levelno == logging.INFO
+    assert record.__dict__["client"] == "testclient"
+    assert record.__dict__["request_id"] == answer.headers["x-request-id"]
     assert "secret-of-somebody" not in caplog.text
     assert TOKEN not in caplog.text
 
@@ -234,6 +268,7 @@ def test_without_a_setting_there_are_none(api: Api) -> None:
     assert api.client.get("/metrics", headers=BEARER).status_code == 404
 
 
+@pytest.mark.slow
 def test_who_does_not_want_metrics_does_not_load_what_they_need() -> None:
     statements = "from imgpro_lite.app import create_app; from imgpro_lite.settings import Settings; import sys; "
     statements += "import imgpro_lite.server; create_app(Settings()); print('prometheus_client' in sys.modules)"

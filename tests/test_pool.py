@@ -14,10 +14,12 @@ from images import BlockingPool, make_image
 
 from imgpro_lite.errors import Overloaded, TransformFailed, UnsupportedFormat
 from imgpro_lite.formats import Format
+from imgpro_lite.imaging import process, workers
 from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Priority, Transform, Transformed
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.settings import ImagingSettings
+from imgpro_lite.tally import Replaced
 
 needs_proc = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
 QUICK = Transform(Format.JPEG, Format.JPEG, 30, 80)
@@ -98,6 +100,31 @@ def test_an_idle_worker_that_died_is_not_noticed(pool: BlockingPool, quick_pictu
     os.kill(pool.pool.pids[0], signal.SIGKILL)
     time.sleep(0.1)
     assert pool.run(pool.pool.transform(quick_picture, tmp_path / "out", QUICK)) == Transformed(45, 30)
+
+
+def test_workers_that_do_not_start(
+    tmp_path: Path, quick_picture: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither who was told that it is their turn nor who stands in line waits for ever; what happens is counted."""
+
+    async def views(pool: WorkerPool) -> list[object]:
+        jobs = [pool.transform(quick_picture, tmp_path / f"out{number}", QUICK) for number in range(3)]
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    with BlockingPool(tmp_path, queue_seconds=0.4) as pool:
+        with monkeypatch.context() as patch:
+            patch.setattr(process, "worker_command", lambda argument: [sys.executable, "-S", "-c", ""])
+            patch.setattr(workers, "_RESTART_SECONDS", 0.05)
+            os.kill(pool.pool.pids[0], signal.SIGKILL)
+            answers = pool.run(views(pool.pool))
+        assert [type(answer) for answer in answers] == [Overloaded] * 3
+        assert pool.pool.count_alive() == 0
+        replaced = pool.pool.tally.replaced
+        assert replaced[Replaced.DIED] == 1
+        assert 1 <= replaced[Replaced.DID_NOT_START] <= 2 ** caplog.text.count("a worker does not start")
+        pool.run(pool.pool.transform(quick_picture, tmp_path / "out", QUICK))
+        assert pool.pool.count_alive() == 1
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["out", "source"]
 
 
 def test_the_deadline(tmp_path: Path, slow_picture: Path) -> None:
@@ -260,6 +287,7 @@ from imgpro_lite.formats import Format
 from imgpro_lite.imaging.jobs import Transform
 from imgpro_lite.imaging.pool import WorkerPool
 from imgpro_lite.settings import ImagingSettings
+from imgpro_lite.tally import Replaced
 
 async def main():
     pool = WorkerPool(ImagingSettings(workers=2))

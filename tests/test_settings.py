@@ -384,3 +384,41 @@ def test_the_operator_is_told_where_settings_come_from(
     if content is not None:
         (tmp_path / "imgpro.toml").write_text(content)
     assert _sources(load(None, {}, environ)) == told.format(Path.cwd())
+
+
+# --- settings that need each other ---
+
+NO_URL = "[upgrade] url: must be set in mode redirect, like https://pay.example.com/?plan={plan}&team={team}"
+REDIRECT = '[upgrade]\nmode = "redirect"\n'
+
+
+@pytest.mark.parametrize(
+    ("content", "environ"),
+    [
+        (f'data_dir = "elsewhere"\n[server]\nport = 24796\n{REDIRECT}', {}),
+        ("", {"IMGPRO_UPGRADE_MODE": "redirect", "IMGPRO_SERVER_PORT": "24796"}),
+        ('[upgrade]\nurl = ""\n', {"IMGPRO_UPGRADE_MODE": "redirect"}),
+        (REDIRECT, {"IMGPRO_UPGRADE_URL": ""}),
+    ],
+)
+def test_a_setting_that_is_missing_because_of_another(
+    write_file: WriteFile, content: str, environ: dict[str, str]
+) -> None:
+    write_file(content)
+    assert problems_of(environ) == [NO_URL]
+
+
+def test_what_is_missing_is_told_once_and_beside_other_mistakes(write_file: WriteFile) -> None:
+    write_file(f'{REDIRECT}url = ""\n[server]\nport = "x"\n')
+    said = problems_of({"IMGPRO_SERVER_PORTS": "1"}, {"server.port": 3})
+    assert [problem.partition(": must")[0].partition(": unknown")[0] for problem in said] == [
+        "IMGPRO_SERVER_PORTS",
+        "imgpro.toml: [server] port",
+        "imgpro.toml: [upgrade] url",
+    ]
+
+
+def test_a_later_source_may_give_what_is_missing(write_file: WriteFile) -> None:
+    write_file(REDIRECT)
+    url = "https://pay.example.com/?plan={plan}&team={team}"
+    assert load_settings({"IMGPRO_UPGRADE_URL": url}).upgrade.url == url

@@ -85,13 +85,17 @@ def test_beside_a_server_and_stopped(start: ApiFactory) -> None:
 def test_for_people(api: Api) -> None:
     assert run_main("stats", "--data-dir", str(api.data_dir))[0] == 0  # of an empty library
     headers = owner(api)
+    api.clock.advance(days=10)
     api.upload(JPEG, headers, namespace="holidays")
+    api.upload(PNG)
     code, out, err = run_main("stats", "--data-dir", str(api.data_dir))
     assert (code, err) == (0, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert "Images 1" in lines
+    assert "Images 2" in lines
+    assert "Charged this month 1 uploads" in lines  # what has no key is not charged
+    assert f"As uploaded {(len(JPEG) + len(PNG)) / 1024:.1f} KB" in lines
     assert "Teams 1 verified, 0 unverified" in lines
-    assert any(line.endswith("ops@example.com owner 0.0 MB 1") for line in lines)
+    assert any(line.endswith(f"ops@example.com owner {len(JPEG) / 1024:.1f} KB 1") for line in lines)
     assert any(line.startswith("holidays ") for line in lines)
 
 

@@ -80,7 +80,7 @@ def test_the_list(api: Api) -> None:
     assert len({team["team"] for team in (anonymous, ann, bob)}) == 3
     told = run_teams(api.data_dir, "list")
     assert re.search(r"Team +E-mail +Kind +Plan +Images +Storage +Uploads +Keys +Created", told)
-    assert re.search(rf"{ann['team']} +ann@example\.com +verified +pro +1 +0\.0 MB of 50\.0 GB +0 of 1000 +1 ", told)
+    assert re.search(rf"{ann['team']} +ann@example\.com +verified +pro +1 +0\.3 KB of 50\.0 GB +0 of 1000 +1 ", told)
     assert "(anonymous)" in told
 
 

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -35,7 +36,9 @@ def doctor(config_path: Path | None, data_dir: Path | None, as_json: bool) -> No
     """Try out every image format, and look at libraries, protections, disk, access, clock and settings. Ends with 1
     when a format or anything else fails."""
     configuration = load(config_path, {"data_dir": data_dir})
-    settings = configuration.settings
+    # As the system knows it, so that what is told of it can be pasted anywhere.
+    real_dir = Path(os.path.realpath(configuration.settings.data_dir))
+    settings = configuration.settings.model_copy(update={"data_dir": real_dir})
     report = asyncio.run(examine(settings.imaging, list_samples()))
     findings = diagnose(settings, configuration.path, report.libraries, _clock(settings))
     ok = report.ok and not any(finding.level is Level.FAILURE for finding in findings)

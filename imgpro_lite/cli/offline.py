@@ -72,6 +72,8 @@ def date_text(at: int) -> str:
 def size_text(size_bytes: int) -> str:
     """A size for people, as plans have it: 1 GB is 1,024 MB."""
     mb = size_bytes / BYTES_PER_MB
+    if 0 < mb < 0.1:
+        return f"{mb * 1024:.1f} KB"  # so that what is there is not 0.0
     return f"{mb / 1024:.1f} GB" if mb >= 1024 else f"{mb:.1f} MB"
 
 

@@ -21,6 +21,7 @@ from imgpro_lite.imaging.capacity import share_out
 from imgpro_lite.imaging.jobs import Inspected, Library, Limits, Priority, Probed, Transform, Transformed
 from imgpro_lite.imaging.process import WorkerDied, WorkerProcess
 from imgpro_lite.imaging.waiting import Job, WaitingLine
+from imgpro_lite.imaging.workers import Workers
 from imgpro_lite.models import Strip
 from imgpro_lite.settings import ImagingSettings
 from imgpro_lite.tally import Outcome, Replaced, WorkTally
@@ -30,9 +31,6 @@ logger = logging.getLogger("imgpro_lite.imaging")
 # An answer as recent as this proves that workers answer, so a health check does not stand in line behind a flood.
 _FRESH_ANSWER_SECONDS = 5.0
 _PING_SECONDS = 10.0
-
-# Pause before another attempt to start a worker, when one did not come up.
-_RESTART_SECONDS = 1.0
 
 _BROKEN = "The file could not be decoded: it is damaged, incomplete, too complex, or not what it seems to be."
 _CANNOT = "The picture could not be made in this size and format."
@@ -50,8 +48,9 @@ class WorkerPool:
         self._count, memory_mb = share_out(settings, sandbox.count_cores(), sandbox.total_memory_mb())
         self.limits = Limits(memory_mb, settings.max_megapixels, niceness)
         self.line = WaitingLine(self._count, settings.queue_seconds)
-        self._workers: set[WorkerProcess] = set()
+        self._workers = Workers(self.limits, self.tally)
         self._tasks: list[asyncio.Task[None]] = []
+        self._lookouts: dict[Job, asyncio.TimerHandle] = {}
         self.busy = 0
         """How many workers do a job now."""
         self._last_answer_at = -_FRESH_ANSWER_SECONDS
@@ -59,21 +58,21 @@ class WorkerPool:
     @property
     def protections(self) -> list[str]:
         """The names of the protections that are in force in the workers, for the operator."""
-        return next(iter(self._workers)).protections if self._workers else []
+        return self._workers.protections
 
     @property
     def pids(self) -> list[int]:
         """The process ids of the workers that run now."""
-        return [worker.pid for worker in self._workers]
+        return self._workers.pids
+
+    def count_alive(self) -> int:
+        """How many workers live now: fewer than there should be while others are being started, or died unnoticed."""
+        return self._workers.count_alive()
 
     async def start(self) -> None:
         """Start the workers and return when they are ready. Raises WorkerDied or TimeoutError when one is not."""
-        starts = await asyncio.gather(*(self._start_worker() for _ in range(self._count)), return_exceptions=True)
-        for failure in starts:
-            if isinstance(failure, BaseException):
-                await self.close()
-                raise failure
-        self._tasks = [asyncio.create_task(self._run_worker(worker)) for worker in list(self._workers)]
+        started = await self._workers.start(self._count)
+        self._tasks = [asyncio.create_task(self._run_worker(worker)) for worker in started]
 
     async def close(self) -> None:
         """Kill the workers, whatever they do, and wait until they are gone."""
@@ -81,7 +80,7 @@ class WorkerPool:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
-        await asyncio.gather(*(self._end_worker(worker) for worker in list(self._workers)))
+        await self._workers.end_all()
         self.line.dismiss(_stopping())
 
     async def ping(self) -> None:
@@ -174,15 +173,29 @@ class WorkerPool:
         if not self._tasks:
             raise RuntimeError("the pool is not running")
         self.line.join(job)
+        self._look_after_later(job)
         try:
             return await job.answer
         finally:
+            self._lookouts.pop(job).cancel()
             self.line.leave(job)
+
+    def _look_after_later(self, job: Job) -> None:
+        seconds = self._settings.queue_seconds
+        self._lookouts[job] = asyncio.get_running_loop().call_later(seconds, self._look_after, job)
+
+    def _look_after(self, job: Job) -> None:
+        """Give up a job that waits for a worker which does not start; the line's own estimate knows nothing of that."""
+        has_nobody = not self.count_alive() if job.is_waiting else not job.is_at_work
+        if has_nobody and self._workers.are_failing:
+            job.fail(errors.Overloaded(int(_PING_SECONDS), "No worker answers."), why="No worker starts.")
+        else:
+            self._look_after_later(job)
 
     async def _run_worker(self, worker: WorkerProcess | None) -> None:
         """Do one job after the other, with one process after the other."""
         while True:
-            worker = worker or await self._start_worker_patiently()
+            worker = worker or await self._workers.start_patiently()
             job = await self.line.next()
             try:
                 worker = await self._finish(job, worker)
@@ -195,15 +208,18 @@ class WorkerPool:
     async def _finish(self, job: Job, worker: WorkerProcess) -> WorkerProcess | None:
         """Have the job done, by this worker or another: the one to go on with, None when it is worn out."""
         if not worker.is_alive:  # it died while it had nothing to do, which is not the job's fault
-            await self._replace(worker, Replaced.DIED)
-            worker = await self._start_worker_patiently()
+            await self._workers.replace(worker, Replaced.DIED)
+            worker = await self._workers.start_patiently()
+            if job.answer.done():  # that took too long
+                return worker
         started_at = time.monotonic()
         try:
             is_fit = await self._serve(job, worker)
         except WorkerDied as error:
             logger.warning("%s of %s: the worker died: %s", job.message["do"], job.source, error)
-            await self._replace(worker, Replaced.DIED)
-            worker = await self._start_worker_patiently()
+            await self._workers.replace(worker, Replaced.DIED)
+            worker = await self._workers.start_patiently()
+            started_at = time.monotonic()
             is_fit = await self._serve_again(job, worker)
         seconds = time.monotonic() - started_at
         if job.source is not None:  # not a ping
@@ -211,7 +227,7 @@ class WorkerPool:
         self.tally.count_job(job.message, job.outcome, seconds)
         if is_fit and worker.jobs_done < self._settings.jobs_per_worker:
             return worker
-        await self._replace(worker, _REPLACED.get(job.outcome, Replaced.ROUTINE))
+        await self._workers.replace(worker, _REPLACED.get(job.outcome, Replaced.ROUTINE))
         return None
 
     async def _serve_again(self, job: Job, worker: WorkerProcess) -> bool:
@@ -231,7 +247,7 @@ class WorkerPool:
         """Let the worker do the job, and settle it. False when the worker must not be used any more. Raises WorkerDied,
         and then the job is not settled."""
         try:
-            with _open_files(job) as files, self._at_work():
+            with _open_files(job) as files, self._at_work(job):
                 async with asyncio.timeout(job.deadline_seconds):
                     answer = await worker.ask(job.message, files, job.paths)
                     while answer.get("more"):
@@ -257,36 +273,15 @@ class WorkerPool:
         return True
 
     @contextmanager
-    def _at_work(self) -> Iterator[None]:
+    def _at_work(self, job: Job) -> Iterator[None]:
         """Count a worker as busy, for at most its deadline."""
         self.busy += 1
+        job.is_at_work = True
         try:
             yield
         finally:
             self.busy -= 1
-
-    async def _start_worker(self) -> WorkerProcess:
-        worker = await WorkerProcess.start(self.limits)
-        self._workers.add(worker)
-        return worker
-
-    async def _start_worker_patiently(self) -> WorkerProcess:
-        """A new worker, however often it takes."""
-        while True:
-            try:
-                return await self._start_worker()
-            except (WorkerDied, OSError):  # TimeoutError is an OSError
-                logger.exception("a worker does not start")
-                await asyncio.sleep(_RESTART_SECONDS)
-
-    async def _replace(self, worker: WorkerProcess, why: Replaced) -> None:
-        """End a worker that another is to follow."""
-        self.tally.replaced[why] += 1
-        await self._end_worker(worker)
-
-    async def _end_worker(self, worker: WorkerProcess) -> None:
-        await worker.kill()
-        self._workers.discard(worker)
+            job.is_at_work = False
 
 
 def _stopping() -> errors.Overloaded:

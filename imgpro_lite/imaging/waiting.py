@@ -45,6 +45,8 @@ class Job:
     """Who it is for. Owners take turns, so that one with many jobs does not keep the others waiting for all of them."""
     turn: int = 0
     is_waiting: bool = False
+    is_at_work: bool = False
+    """Whether a worker does it now. Neither: its worker is being started."""
     outcome: Outcome = Outcome.FAILED
     """For those who count jobs; also of one whose caller has gone."""
     answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())

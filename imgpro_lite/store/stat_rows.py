@@ -115,6 +115,6 @@ def list_largest_namespaces(conn: sqlite3.Connection, limit: int) -> list[Namesp
 def get_month_uploads(conn: sqlite3.Connection, month: int) -> int:
     """Uploads that teams with keys have been charged for in a month (year * 12 + month - 1)."""
     (used,) = conn.execute(
-        "SELECT coalesce(sum(uploads_used), 0) FROM teams WHERE uploads_month = ?", (month,)
+        "SELECT coalesce(sum(uploads_used), 0) FROM teams WHERE uploads_month = ? AND kind <> 'anonymous'", (month,)
     ).fetchone()
     return int(used)

@@ -27,7 +27,6 @@ SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font
 async def image(request: Request) -> Response:
     """GET /{team_hash}/{media_id}.{extension}"""
     rt = runtime(request)
-    rt.tally.memory_misses += 1
     generation = rt.hot.generation
     params = request.path_params
     target = parse_extension(params["extension"])
@@ -37,6 +36,8 @@ async def image(request: Request) -> Response:
     size = request.query_params.getlist("size")[:1]
     wanted = size[0].lower() if size else None
     variant = await find_variant(rt, params["team_hash"], params["media_id"], target, wanted)
+    if "range" not in request.headers:  # memory is not asked for parts
+        rt.tally.memory_misses += 1
     if is_not_modified(request.headers, variant.etag, variant.media.created_at):
         return Response(status_code=304, headers=_headers(request, variant))
     descriptor = await open_variant(rt, variant)

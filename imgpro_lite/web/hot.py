@@ -56,10 +56,13 @@ class HotPath:
         with_id = [*fields, (b"x-request-id", request_id.encode())]
         await send({"type": "http.response.start", "status": status, "headers": with_id})
         await send({"type": "http.response.body", "body": body})
+        is_logged = _access_log.isEnabledFor(logging.INFO)
+        if self._tally is None and not is_logged:
+            return
         seconds = time.perf_counter() - started_at
         if self._tally is not None:
             self._tally.count_hot(scope["method"], status, seconds)
-        if _access_log.isEnabledFor(logging.INFO):
+        if is_logged:
             # A client that is gone by now has no address.
             is_plain = scope["client"] and b"x-forwarded-for" not in headers
             log_request(

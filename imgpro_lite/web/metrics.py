@@ -13,7 +13,7 @@ from imgpro_lite.errors import ImgProError, NotFound
 from imgpro_lite.services.metrics.expose import CONTENT_TYPE, expose
 from imgpro_lite.settings import MetricsSettings
 from imgpro_lite.web.health import healthz
-from imgpro_lite.web.requests import runtime
+from imgpro_lite.web.requests import client_address, runtime
 
 log = logging.getLogger("imgpro_lite.metrics")
 
@@ -65,7 +65,11 @@ def _has_token(request: Request, token: str) -> bool:
         return False
     is_right = hmac.compare_digest(sent.strip().encode(), token.encode())
     if scheme.lower() != "bearer" or not is_right:
-        log.warning("metrics were asked for with a wrong token; it is [metrics] token that must be sent")
+        # Who it was; not a warning, of which strangers could write as many as they like.
+        told = {"client": client_address(request, runtime(request))}
+        if "request_id" in request.scope.get("state", {}):  # the address of its own gives none
+            told["request_id"] = request.state.request_id
+        log.info("metrics were asked for with a wrong token; it is [metrics] token that must be sent", extra=told)
         return False
     return True
 

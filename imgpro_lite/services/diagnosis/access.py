@@ -9,14 +9,17 @@ from pathlib import Path
 
 from imgpro_lite.services.diagnosis.finding import Area, Finding, Level
 from imgpro_lite.store.data_dir import list_exposed
+from imgpro_lite.store.machine import find_mount
 
 # What the configuration file may have that others must not know, by table and key.
 _SECRET_SETTINGS = (("mail", "password"), ("metrics", "token"))
 
+_OR_ELSE = "or put the secrets into the service's environment, like /etc/imgpro-lite/environment of the systemd unit."
+
 
 def check_access(directory: Path, config_path: Path | None) -> list[Finding]:
     """What there is to say of the data directory and the configuration file."""
-    found = [*_user(), *_config_file(config_path)]
+    found = [*_user(), *_config_file(config_path, directory)]
     try:
         found += _data_dir(directory)
     except OSError as error:
@@ -43,7 +46,10 @@ def _data_dir(directory: Path) -> Iterator[Finding]:
     if not directory.is_dir():
         yield _unusable(directory, "it is no directory")
         return
-    if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
+    mount = find_mount(directory)
+    # Of a file system that nobody may write to, the section about the disk tells.
+    needed = os.R_OK | os.X_OK | (0 if mount and mount.is_read_only else os.W_OK)
+    if not os.access(directory, needed):
         yield _unusable(directory, f"user {_own_uid()} may not read and write it, and it belongs to {status.st_uid}")
         return
     for found in list_exposed(directory):
@@ -84,20 +90,42 @@ def _own_uid() -> int | str:
     return os.geteuid() if hasattr(os, "geteuid") else "of this process"
 
 
-def _config_file(path: Path | None) -> Iterator[Finding]:
+def _config_file(path: Path | None, directory: Path) -> Iterator[Finding]:
     if path is None or sys.platform == "win32":
         return
     try:
-        mode = stat.S_IMODE(path.stat().st_mode)
+        status = path.stat()
         tables = tomllib.loads(path.read_text("utf-8-sig"))
     except (OSError, ValueError):  # then it was not read either
         return
     secret = [f"[{table}] {key}" for table, key in _SECRET_SETTINGS if tables.get(table, {}).get(key)]
+    mode = stat.S_IMODE(status.st_mode)
     if secret and mode & stat.S_IROTH:
         yield Finding(
             Level.WARNING,
             Area.ACCESS,
             f"Other users of this machine may read {path} (mode {mode:o}), which has {' and '.join(secret)}.",
             "They could send mail in your name, or read the metrics.",
-            f"chmod {mode & ~stat.S_IRWXO:o} {path}",
+            _how_to_hide(path, status, directory),
         )
+
+
+def _how_to_hide(path: Path, status: os.stat_result, directory: Path) -> str:
+    """Commands after which the server can still read the file, which need not be its user's."""
+    private = f"chmod {stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO | stat.S_IRGRP:o} {path}"
+    try:
+        owner = directory.stat().st_uid
+        group = _group_of(owner)
+    except (OSError, KeyError):  # no library yet, or a user that has no entry, as in a container
+        return f"chgrp GROUP {path} && {private}, where GROUP is that of the server's user; {_OR_ELSE}"
+    if status.st_uid == owner:
+        return f"chmod {stat.S_IMODE(status.st_mode) & ~stat.S_IRWXO:o} {path}"
+    return f"chgrp {group} {path} && {private}; {_OR_ELSE}"
+
+
+def _group_of(user: int) -> str:
+    """The name of a user's own group. Raises KeyError."""
+    import grp
+    import pwd
+
+    return grp.getgrgid(pwd.getpwuid(user).pw_gid).gr_name

@@ -55,6 +55,13 @@ def _addresses(settings: Settings) -> Iterator[Finding]:
             "Nobody on another machine can open the links that it gives out.",
             "Set [server] public_url to its real address, or listen on 127.0.0.1.",
         )
+    for name, url in (("src_url", settings.src_url), ("api_url", settings.api_url)):
+        if public.scheme == "https" and urlsplit(url).scheme == "http":
+            yield _warning(
+                f"[server] {name} is {url}, without TLS, while public_url has it.",
+                "Browsers load nothing without TLS into pages with it.",
+                "Write https://, and let the proxy answer so for that host too.",
+            )
 
 
 def _proxies(settings: Settings) -> Iterator[Finding]:
@@ -75,6 +82,7 @@ def _proxies(settings: Settings) -> Iterator[Finding]:
 
 
 def _mail(settings: Settings) -> Iterator[Finding]:
+    own = urlsplit(settings.public_url).hostname or ""
     if not settings.mail.host:
         yield _note(
             "[mail] host is empty: mail is written to outbox/ in the data directory.",
@@ -82,13 +90,30 @@ def _mail(settings: Settings) -> Iterator[Finding]:
             "Set a mail server, or confirm keys with `imgpro-lite keys verify`.",
         )
     elif settings.mail.from_:
-        own, sender = (urlsplit(settings.public_url).hostname or ""), domain_of(_address(settings))
+        sender = domain_of(_address(settings))
         if not (own == sender or own.endswith(f".{sender}") or sender.endswith(f".{own}")):
             yield _note(
                 f"Mail is from {sender}, while the server is at {own}.",
                 "Mail servers take a sender for spam that the domain's SPF record does not have.",
                 f"See to it that the SPF and DKIM records of {sender} allow {settings.mail.host}.",
             )
+    elif is_local(own):
+        yield _warning(
+            f"Mail is from noreply@{own}, because [mail] from is empty.",
+            "No mail server takes it, and its links lead to this machine.",
+            "Set [mail] from, and [server] public_url to an address that others reach.",
+        )
+    if (
+        settings.mail.host
+        and settings.mail.tls == "none"
+        and settings.mail.password
+        and not is_local(settings.mail.host)
+    ):
+        yield _warning(
+            f"[mail] tls is none, and the password goes to {settings.mail.host} as it is.",
+            "Whoever sees the network on the way can read it, and the mails with their links.",
+            'Set [mail] tls = "starttls", or "tls" with port = 465.',
+        )
     if not settings.server.contact:
         yield _note(
             "[server] contact is empty.",

@@ -1,11 +1,13 @@
 """The disk of the data directory: room, kind, and whether it does what an upload needs."""
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 from imgpro_lite.services.diagnosis.finding import Area, Finding, Level
 from imgpro_lite.settings import BYTES_PER_MB, Settings
 from imgpro_lite.store.blobs import MIN_FREE_INODES
+from imgpro_lite.store.data_dir import DATABASE_NAME
 from imgpro_lite.store.files import can_rename, free_bytes, total_bytes
 from imgpro_lite.store.machine import Mount, find_mount, free_inodes, try_writing
 
@@ -34,12 +36,15 @@ def check_disk(settings: Settings) -> list[Finding]:
 
 
 def _findings(settings: Settings, directory: Path, existing: Path) -> Iterator[Finding]:
-    if existing != directory:
+    is_to_be_seen = existing == directory and os.access(directory, os.X_OK)
+    if existing != directory or (is_to_be_seen and not (directory / DATABASE_NAME).exists()):
         yield Finding(Level.NOTE, Area.DISK, f"There is no library in {directory} yet; `serve` makes it.")
     yield _room(settings, existing)
+    yield from _caches(settings, existing)
     yield from _inodes(existing)
-    yield from _kind(find_mount(existing))
-    if existing == directory:
+    mount = find_mount(existing)
+    yield from _kind(mount)
+    if existing == directory and not (mount and mount.is_read_only):  # of that, one failure is enough
         yield from _writing(directory)
 
 
@@ -53,6 +58,19 @@ def _room(settings: Settings, directory: Path) -> Finding:
     if free_mb < 2 * mark_mb:
         return Finding(Level.WARNING, Area.DISK, what, "Uploads will soon be refused.", "Make room, or a larger disk.")
     return Finding(Level.OK, Area.DISK, what)
+
+
+def _caches(settings: Settings, directory: Path) -> Iterator[Finding]:
+    cache_mb = settings.cache.max_mb + settings.cache.intermediates_mb
+    total_mb = total_bytes(directory) // BYTES_PER_MB
+    if cache_mb > total_mb:
+        yield Finding(
+            Level.WARNING,
+            Area.DISK,
+            f"[cache] max_mb and intermediates_mb are {cache_mb:,} MB; the whole disk has {total_mb:,}.",
+            "The caches grow until the disk is full, and then uploads are refused.",
+            "Leave them a part of the disk only.",
+        )
 
 
 def _inodes(directory: Path) -> Iterator[Finding]:
@@ -73,7 +91,7 @@ def _kind(mount: Mount | None) -> Iterator[Finding]:
     where = f"The file system at {mount.path} is {mount.type}"
     if mount.is_read_only:
         yield Finding(
-            Level.FAILURE, Area.DISK, f"{where}, mounted read-only.", "Nothing can be stored.", "Mount it rw."
+            Level.FAILURE, Area.DISK, f"{where}, mounted read-only.", "No server starts on it.", "Mount it rw."
         )
     if mount.type in _NETWORK_TYPES:
         why = "SQLite's log needs locks and shared memory that network file systems do not have: data may be lost."

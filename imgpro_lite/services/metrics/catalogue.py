@@ -50,13 +50,14 @@ UPLOADS = Metric(
     ("source", "outcome"),
 )
 WORKERS = Metric(
-    "imgpro_workers", "gauge", "Processes that decode and encode pictures, without the one in the background."
+    "imgpro_workers", "gauge", "Living processes that decode and encode pictures, without the one in the background."
 )
 WORKERS_BUSY = Metric("imgpro_workers_busy", "gauge", "Workers that have a job now.")
 REPLACED = Metric(
     "imgpro_workers_replaced_total",
     "counter",
-    "Workers replaced. `reason`: routine (they had done their jobs), too_slow (killed at the deadline) or died.",
+    "Workers replaced. `reason`: routine (they had done their jobs), too_slow (killed at the deadline), died or "
+    "did_not_start (each attempt).",
     ("reason",),
 )
 QUEUE_JOBS = Metric(
@@ -88,7 +89,8 @@ TRANSFORM_SECONDS = Metric(
 CACHE_REQUESTS = Metric(
     "imgpro_cache_requests_total",
     "counter",
-    "Look-ups by cache (memory: whole answers; variants and intermediates: files) and result: hit or miss.",
+    "Look-ups of images that there are, by cache (memory: whole answers; variants and intermediates: files) and "
+    "result: hit or miss.",
     ("cache", "result"),
 )
 CACHE_BYTES = Metric("imgpro_cache_bytes", "gauge", "Bytes that a cache holds.", ("cache",))

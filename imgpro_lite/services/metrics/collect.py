@@ -110,7 +110,7 @@ def _of_requests(rt: Runtime) -> Iterator[Family]:
 def _of_workers(rt: Runtime) -> Iterator[Family]:
     pool, tally = rt.pool, rt.pool.tally
     waiting = pool.line.count_waiting()
-    yield _gauge(names.WORKERS, len(pool.pids))
+    yield _gauge(names.WORKERS, pool.count_alive())
     yield _gauge(names.WORKERS_BUSY, pool.busy)
     yield Family(names.REPLACED, {(why,): float(count) for why, count in tally.replaced.items()})
     yield Family(names.QUEUE_JOBS, {(one.name.lower(),): float(waiting[one]) for one in Priority})
