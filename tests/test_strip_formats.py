@@ -16,7 +16,7 @@ from telling import PLACE, SOURCES, WORDS, XMP_OF_WORDS, exif, iptc, is_told, jp
 
 from imgpro_lite.formats import SNIFF_BYTES, Format, sniff
 from imgpro_lite.imaging.jobs import WITHOUT_METADATA, Refused
-from imgpro_lite.imaging.strip import find_edits, texts
+from imgpro_lite.imaging.strip import find_edits, texts, xmp
 from imgpro_lite.imaging.strip.edits import apply
 from imgpro_lite.imaging.strip.exif import clean
 from imgpro_lite.models import Strip
@@ -101,29 +101,102 @@ def test_what_is_told_without_a_place_stays() -> None:
     assert Image.open(io.BytesIO(kept)).getexif().get_ifd(0x8769)[0x9286] == b"ASCII\0\0\0" + WORDS
 
 
-@pytest.mark.parametrize(
-    ("name", "is_place"),
-    [
-        ("exif:GPSLatitude", True),
-        ("drone-dji:GpsLongtitude", True),
-        ("Iptc4xmpCore:Location", True),
-        ("Iptc4xmpCore:CountryCode", True),
-        ("Iptc4xmpExt:LocationShown", True),
-        ("Iptc4xmpCore:CiAdrCity", True),
-        ("photoshop:City", True),
-        ("photoshop:State", True),
-        ("geo:lat", True),
-        ("dc:coverage", True),
-        ("crs:RetouchAreaOpacity", False),
-        ("crs:Velocity", False),
-        ("xmp:CreateDate", False),
-        ("photoshop:Headline", False),
-    ],
+SCHEMAS = {
+    "": "http://ns.adobe.com/exif/1.0/",
+    "q": "http://ns.adobe.com/exif/1.0/",
+    "exif": "http://ns.adobe.com/exif/1.0/",
+    "crs": "http://ns.adobe.com/camera-raw-settings/1.0/",
+    "dc": "http://purl.org/dc/elements/1.1/",
+    "dwc": "http://rs.tdwg.org/dwc/index.htm",
+    "drone-dji": "http://www.dji.com/drone-dji/1.0/",
+    "geo": "http://www.w3.org/2003/01/geo/wgs84_pos#",
+    "mp": "http://ns.microsoft.com/photo/1.2/",
+    "photoshop": "http://ns.adobe.com/photoshop/1.0/",
+    "Iptc4xmpCore": "http://iptc.org/std/Iptc4xmpCore/1.0/xmlns/",
+    "Iptc4xmpExt": "http://iptc.org/std/Iptc4xmpExt/2008-02-29/",
+    "xmp": "http://ns.adobe.com/xap/1.0/",
+    "own": "http://example.com/",
+}
+OF_A_PLACE = (
+    *(
+        "exif:GPSLatitude",
+        "q:GPSLatitude",
+        "GPSLatitude",
+        "exif:Longitude",
+        "exif:DestLat",
+        "exif:lng",
+        "exif:Altitude",
+    ),
+    *("photoshop:City", "photoshop:State", "dc:coverage", "Iptc4xmpExt:LocationShown", "Iptc4xmpExt:Address"),
+    *("Iptc4xmpCore:Location", "Iptc4xmpCore:CountryCode", "Iptc4xmpCore:CiAdrCity", "crs:Coordinates"),
+    *("drone-dji:GpsLongtitude", "drone-dji:LRFTargetLat", "geo:lat", "dwc:locality", "mp:RegionAddress", "own:Title"),
 )
-def test_names_of_places_in_xmp(name: str, is_place: bool) -> None:
-    for packet in (f'<rdf:Description {name}="x"/>', f"<{name}>x</{name}>", f"<{name}\n>"):
-        assert texts.mentions_place(packet.encode()) == is_place
-    assert texts.mentions_place(f"<{name}/>".encode("utf-16"))
+OF_NONE = (
+    *("crs:RetouchAreaOpacity", "crs:Velocity", "xmp:CreateDate", "photoshop:Headline", "exif:SubjectLocation"),
+    *("Iptc4xmpExt:PersonInImage", "exif:FocalPlaneXResolution", "dc:title"),
+)
+
+
+def packet(content: str) -> bytes:
+    """XMP, as programs write it."""
+    names = " ".join(f'xmlns:{prefix}="{schema}"' for prefix, schema in SCHEMAS.items() if prefix)
+    rdf = "http://www.w3.org/1999/02/22-rdf-syntax-ns#"
+    begin = "<?xpacket begin='\ufeff' id='W5M0MpCehiHzreSzNTczkc9d'?>"
+    document = f'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="{rdf}" {names}>{content}</rdf:RDF></x:xmpmeta>'
+    return f"{begin}{document}{' ' * 100}<?xpacket end='w'?>".encode()
+
+
+@pytest.mark.parametrize("name", [*OF_A_PLACE, *OF_NONE])
+def test_names_of_places_in_xmp(name: str) -> None:
+    schema = "" if ":" in name else f' xmlns="{SCHEMAS[""]}"'
+    written = [
+        f"<{name}{schema}>x</{name}>",
+        f"<{name}{schema}\n/>",
+        f"<dc:x><rdf:li><{name}{schema}/></rdf:li></dc:x>",
+    ]
+    if ":" in name:
+        written += [f'<rdf:Description rdf:about="" {name}="x"/>', f"<rdf:Description {name} = 'x'></rdf:Description>"]
+    for content in written:
+        assert xmp.mentions_place(packet(content)) == (name in OF_A_PLACE)
+        assert xmp.mentions_place(packet(content) + b"\0\0") == (name in OF_A_PLACE)
+
+
+def test_xmp_that_cannot_be_told() -> None:
+    good = packet("<dc:title>x</dc:title>")
+    assert not xmp.mentions_place(good)
+    for doubtful in (
+        good.decode().encode("utf-16"),
+        good[:-130],
+        good + b"<gps/>",
+        b'<?xml version="1.0" encoding="iso-8859-1"?>' + good.partition(b"?>")[2],
+        b'<!DOCTYPE x [<!ENTITY e "48.85">]>' + good.partition(b"?>")[2],
+        packet("<!-- 48.85 -->"),
+        packet("<?gps 48.85?>"),
+        packet("<none:title/>"),
+        packet('<dc:title place="x"/>'),
+        packet("<GPSLatitude/>"),
+        b"",
+    ):
+        assert xmp.mentions_place(doubtful)
+
+
+@pytest.mark.parametrize(
+    "piece",
+    ["Geo", "GPS", "A", "a.", "Lat", "Lo", "aA", ":Geo", "<dc:a>", "<dc:a/>", "<dc:a b='", " dc:a='x'", "&#65;"],
+)
+def test_hostile_xmp_takes_work_that_grows_with_its_length(piece: str) -> None:
+    """No parser of our own that could turn back, and a limit for all that expat compares."""
+    for content in (f"<dc:{piece}", f"<dc:x {piece}"):
+        assert xmp.mentions_place(packet(content + piece * 30_000))
+        assert xmp.mentions_place(b":" + (content + piece * 30_000).encode())
+
+
+def test_much_xmp_goes() -> None:
+    for count, is_in_doubt in ((1_000, False), (30_000, True)):
+        assert xmp.mentions_place(packet("<dc:a/>" * count)) == is_in_doubt
+        assert xmp.mentions_place(packet("<dc:a>&#65;</dc:a>" * count)) == is_in_doubt
+    for size_bytes, is_in_doubt in ((4_000_000, False), (4_200_000, True)):
+        assert xmp.mentions_place(packet(f"<dc:a>{'x' * size_bytes}</dc:a>")) == is_in_doubt
 
 
 def test_places_in_iptc() -> None:

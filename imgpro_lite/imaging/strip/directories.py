@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from imgpro_lite.imaging.jobs import Refused
-from imgpro_lite.imaging.strip import tags, texts
+from imgpro_lite.imaging.strip import tags, texts, xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
 from imgpro_lite.imaging.strip.layout import TYPE_BYTES, Entry, Malformed, read_layout
 from imgpro_lite.models import Strip
@@ -154,7 +154,7 @@ class Directories:
             case tags.SUB_DIRECTORIES:
                 is_kept = is_inside and self._follow(entry, _Kind.PICTURE)
             case tags.XMP:
-                is_kept = is_inside and not texts.mentions_place(self._value(entry))
+                is_kept = is_inside and not xmp.mentions_place(self._value(entry))
             case tags.IPTC:
                 is_kept = is_inside and self._rewrite(entry, texts.without_places)
             case tags.PHOTOSHOP:

@@ -6,7 +6,7 @@ remains of it and zeros, XMP with an empty one, other boxes with zeros. What no 
 
 from collections.abc import Iterator
 
-from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip import exif, xmp
 from imgpro_lite.imaging.strip.boxes import Box, read_boxes
 from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
 from imgpro_lite.imaging.strip.items import Item, Malformed, read_items
@@ -124,7 +124,7 @@ def _clean(item: Item, content: bytes, what: Strip) -> bytes:
             prefix, block = bytes(4), exif.EMPTY
         return (prefix + block)[: len(content)].ljust(len(content), b"\0")
     if item.content_type == _XMP:
-        is_kept = what is Strip.LOCATION and not texts.mentions_place(content)
+        is_kept = what is Strip.LOCATION and not xmp.mentions_place(content)
         empty = _EMPTY_XMP if len(content) >= len(_EMPTY_XMP) else b""
         return content if is_kept else empty.ljust(len(content))
     return bytes(len(content))

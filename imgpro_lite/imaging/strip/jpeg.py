@@ -6,7 +6,7 @@ phones), the film of a moving photo, or whatever a program puts there. All of it
 
 import re
 
-from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip import exif, texts, xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
 from imgpro_lite.models import Strip
 
@@ -27,7 +27,6 @@ _JFIF_BYTES = 14  # without the thumbnail
 def edits(data: Data, what: Strip) -> list[Edit]:
     """What to change."""
     found: list[Edit] = []
-    packets: list[Edit] = []  # of XMP that may stay: the whole segment, to be taken out
     at, marker_at_most = 2, _MARKER
     while match := marker_at_most.search(data, at):
         kind = data[match.start() + 1]
@@ -45,15 +44,13 @@ def edits(data: Data, what: Strip) -> list[Edit]:
             kept = _kept(kind, content, what)
             if kept != content:
                 found.append(Edit(start, end, _segment(kind, kept, in_scan=in_scan)))
-            elif kind == _APP1 and texts.describes_parts(content):
-                packets.append(Edit(start, end, _segment(kind, None, in_scan=in_scan)))
         elif kind == _SOS:
             marker_at_most = _MARKER_IN_SCAN
         at = end
     else:
         return found  # no end: decoders fill it up with grey, or refuse it
     if not is_filled(data, at, len(data)):
-        found += [Edit(at, len(data)), *packets]
+        found.append(Edit(at, len(data)))
     return found
 
 
@@ -77,7 +74,7 @@ def _kept(kind: int, content: bytes, what: Strip) -> bytes | None:
             block = exif.clean(content[6:], what)
             return content[:6] + block if block else None
         case _ if kind == _APP1 and content.startswith(_XMP):
-            return None if all_of_it or texts.mentions_place(content[len(_XMP) :]) else content
+            return None if all_of_it or xmp.mentions_place(content[len(_XMP) :]) else content
         case _ if kind == _APP2 and content.startswith(b"ICC_PROFILE\0"):
             return content
         case _ if kind == _APP12 and content.startswith(b"Ducky"):  # Photoshop's quality, and a comment

@@ -4,7 +4,7 @@ import zlib
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip import exif, xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
 from imgpro_lite.models import Strip
 
@@ -72,8 +72,8 @@ def _is_kept_text(data: Data, chunk: _Chunk) -> bool:
         is_plain = chunk.kind == b"iTXt" and rest[:1] == b"\0"
         # Behind two bytes about compression follow two names of languages, each with a zero at its end.
         packet = rest[2:].split(b"\0", 2)[-1]
-        return is_plain and not texts.mentions_place(packet)
-    return not keyword.startswith(_RAW_PROFILE) and not texts.names_place(keyword)
+        return is_plain and not xmp.mentions_place(packet)
+    return not keyword.startswith(_RAW_PROFILE) and not xmp.names_place(keyword.decode("latin-1"))
 
 
 def _clean_exif(data: Data, chunk: _Chunk, what: Strip) -> bytes:
