@@ -3,6 +3,7 @@
 import io
 import random
 import struct
+import zlib
 from itertools import pairwise
 from typing import Any
 
@@ -12,7 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from images import make_image
 from PIL import Image
-from telling import PLACE, SOURCES, WORDS, XMP_OF_WORDS, exif, iptc, is_told, jpeg, save, segment, stripped, telling
+from telling import (
+    PLACE,
+    SOURCES,
+    WORDS,
+    XMP_OF_PLACE,
+    XMP_OF_WORDS,
+    exif,
+    iptc,
+    is_told,
+    jpeg,
+    save,
+    segment,
+    stripped,
+    telling,
+)
 
 from imgpro_lite.formats import SNIFF_BYTES, Format, sniff
 from imgpro_lite.imaging.jobs import WITHOUT_METADATA, Refused
@@ -204,6 +219,54 @@ def test_places_in_iptc() -> None:
     assert kept == b"\x1c\x02\x78\x00" + bytes((len(WORDS),)) + WORDS
     assert texts.without_places(iptc()[:-1]) is None
     assert texts.without_places(b"\x1c\x02\x78\x80\x04\xff\xff\xff\xff") is None
+
+
+PNG_TEXTS = {
+    **dict.fromkeys(("Title", "Comment", "Creation Time", "parameters", "date:create"), True),
+    **dict.fromkeys(
+        ("Latitude", "Longitude", "LATITUDE", "LOCATION", "COUNTRY", "Photo Location", "Creator City"), False
+    ),
+    **dict.fromkeys(("EXIF GPS GPSLatitude", "Coordinates", "Geotag", "lon", "latlng", "Place", "Where", "xmp"), False),
+    **dict.fromkeys(("Raw profile type exif", "raw profile type exif", "exif:GPSLatitude"), False),
+}
+
+
+def png_with(*chunks: tuple[bytes, bytes]) -> bytes:
+    made = b"".join(
+        len(body).to_bytes(4, "big") + kind + body + zlib.crc32(kind + body).to_bytes(4, "big") for kind, body in chunks
+    )
+    return make_image("png", 40, 30)[:33] + made + make_image("png", 40, 30)[33:]
+
+
+def test_texts_of_png() -> None:
+    for keyword, stays in PNG_TEXTS.items():
+        for kind, between in ((b"tEXt", b"\0"), (b"iTXt", bytes(5))):
+            data = png_with((kind, keyword.encode() + between + WORDS))
+            assert (WORDS in stripped(data, Strip.LOCATION)) == stays
+            assert WORDS not in stripped(data, Strip.METADATA)
+
+
+def test_what_png_texts_hide() -> None:
+    plain = make_image("png", 40, 30)
+    for kind, body in (
+        (b"tEXt", b"Comment\0" + XMP_OF_PLACE),
+        (b"iTXt", b"Comment" + bytes(5) + XMP_OF_PLACE),
+        (b"tEXt", b"XML:com.adobe.xmp\0" + XMP_OF_PLACE),
+        (b"zTXt", b"Comment\0\0" + zlib.compress(WORDS)),
+        (b"iTXt", b"Comment\0\1\0\0\0" + zlib.compress(WORDS)),
+        (b"iTXt", b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(XMP_OF_WORDS)),
+        (b"GPSA", PLACE),  # calls itself critical
+    ):
+        assert stripped(png_with((kind, body)), Strip.LOCATION) == plain
+    one = (b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP_OF_WORDS)
+    assert stripped(png_with(one, one), Strip.LOCATION) == png_with(one)
+
+
+def test_xmp_in_comments() -> None:
+    for format_ in ("JPEG", "GIF"):
+        assert PLACE in save(format_, comment=XMP_OF_PLACE)
+        assert PLACE not in stripped(save(format_, comment=XMP_OF_PLACE), Strip.LOCATION)
+        assert WORDS not in stripped(save(format_, comment=XMP_OF_WORDS), Strip.LOCATION)
 
 
 # ── malformed and hostile ──

@@ -85,6 +85,6 @@ def _kept(kind: int, content: bytes, what: Strip) -> bytes | None:
             return None if kept is None else _PHOTOSHOP + kept
         case _ if kind == _APP14 and content.startswith(b"Adobe"):  # how its colours are coded
             return content
-        case _ if kind == _COM and not all_of_it:
+        case _ if kind == _COM and not all_of_it and not xmp.is_packet(content):
             return content
     return None
