@@ -269,6 +269,43 @@ def test_xmp_in_comments() -> None:
         assert WORDS not in stripped(save(format_, comment=XMP_OF_WORDS), Strip.LOCATION)
 
 
+def with_boxes_in_meta(data: bytes, *added: bytes) -> bytes:
+    """The file with more boxes in its meta box, which is moved to the end, so that offsets stay right."""
+    at = data.index(b"meta") - 4
+    end = at + int.from_bytes(data[at : at + 4], "big")
+    boxes = b"".join((8 + len(box) - 4).to_bytes(4, "big") + box for box in added)
+    meta = (end - at + len(boxes)).to_bytes(4, "big") + data[at + 4 : end] + boxes
+    return data[: at + 4] + b"free" + data[at + 8 :] + meta
+
+
+@pytest.mark.parametrize("what", Strip)
+@pytest.mark.parametrize("format_", ["heic", "avif"])
+def test_boxes_and_items_of_heif_that_are_not_known(format_: str, what: Strip) -> None:
+    data = with_boxes_in_meta(
+        telling(format_), b"xml " + PLACE, b"uuid" + bytes(16) + PLACE, b"udta" + PLACE, b"free" + PLACE
+    )
+    assert pixels(data) == pixels(telling(format_))
+    item = telling(format_).replace(b"Exif\0", b"GPSx\0", 1)
+    assert b"GPSx" in item
+    for one in (data, item):
+        kept = stripped(one, what)
+        assert is_told(kept) == []
+        assert pixels(kept) == pixels(one)
+        assert stripped(kept, what) == kept
+
+
+def test_absurdly_many_items_of_heif_are_refused() -> None:
+    data = telling("avif")
+    at = data.index(b"iloc")
+    version, sizes = data[at + 4], data[at + 8]
+    assert (version, sizes) == (0, 0x44)
+    one = struct.pack(">HHHII", 99, 0, 1, 0, len(data))  # each is the whole file
+    entries = b"iloc" + bytes(4) + b"\x44\0" + struct.pack(">H", 2_000) + one * 2_000
+    broken = with_boxes_in_meta(data[:at] + b"free" + data[at + 4 :], entries)
+    with pytest.raises(Refused, match="too many items that are no pictures"):
+        stripped(broken, Strip.LOCATION)
+
+
 # ── malformed and hostile ──
 
 

@@ -94,8 +94,8 @@ def _is_kept_xmp(data: Data, chunk: _Chunk) -> bool:
 
 
 def _is_kept_text(data: Data, chunk: _Chunk) -> bool:
-    """A text of a known kind stays, but for XMP in the wrong place. Compressed ones go: a few bytes could become a large
-    text, and there may be many of them."""
+    """A text of a known kind stays, but for XMP in the wrong place. Compressed ones go: a few bytes could become a
+    large text, and there may be many of them."""
     if _keyword(data, chunk).lower() not in _KNOWN_TEXTS:
         return False
     text = _text(data, chunk)
