@@ -147,7 +147,14 @@ OF_A_PLACE = (
     *("drone-dji:GpsLongtitude", "drone-dji:LRFTargetLat", "geo:lat", "dwc:locality", "mp:RegionAddress", "own:Title"),
 )
 OF_NONE = (
-    *("crs:RetouchAreaOpacity", "crs:Velocity", "xmp:CreateDate", "photoshop:Headline", "exif:SubjectLocation"),
+    *(
+        "crs:RetouchAreaOpacity",
+        "crs:Velocity",
+        "xmp:CreateDate",
+        "photoshop:Headline",
+        "exif:SubjectLocation",
+        "crs:SourceState",
+    ),
     *("Iptc4xmpExt:PersonInImage", "exif:FocalPlaneXResolution", "dc:title"),
 )
 

@@ -61,7 +61,7 @@ _WORDS = frozenset(
     ("lat", "lon", "lng", "long", "latlng", "latlon", "geo", "city", "town", "state", "place", "coverage")
 )
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_NOT_ON_EARTH = frozenset(("SubjectLocation",))  # EXIF: within the picture
+_NOT_ON_EARTH = frozenset(("SubjectLocation", "SourceState"))  # within the picture (EXIF); a retouched part
 
 _SEPARATOR = " "
 _INSTRUCTIONS = frozenset(("xpacket", "adobe-xap-filters"))
