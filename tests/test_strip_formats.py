@@ -23,6 +23,7 @@ from telling import (
     iptc,
     is_told,
     jpeg,
+    profile,
     save,
     segment,
     stripped,
@@ -267,6 +268,33 @@ def test_what_png_texts_hide() -> None:
         assert stripped(png_with((kind, body)), Strip.LOCATION) == plain
     one = (b"iTXt", b"XML:com.adobe.xmp" + bytes(5) + XMP_OF_WORDS)
     assert stripped(png_with(one, one), Strip.LOCATION) == png_with(one)
+
+
+@pytest.mark.parametrize("what", Strip)
+def test_what_is_behind_the_parts_of_a_jpeg(what: Strip) -> None:
+    data = save("JPEG", icc_profile=profile())
+    at = data.index(b"\xff\xe2")
+    end = at + 2 + int.from_bytes(data[at + 2 : at + 4], "big")
+    whole = data[at:end]
+    content = whole[4:]
+    halves = [content[:12] + bytes((n, 2)) + half for n, half in ((1, content[14:214]), (2, content[214:]))]
+    two, turned = (b"".join(segment(0xE2, half) for half in order) for order in (halves, halves[::-1]))
+    adobe = b"Adobe\0\x64\0\0\0\0\1"
+    jfif = data[6:20]
+    for before, after in (
+        (segment(0xE2, content + PLACE), whole),
+        (segment(0xE2, halves[0]) + segment(0xE2, halves[1] + PLACE), two),
+        (two, two),
+        (turned, turned),
+        (segment(0xE2, halves[0]), b""),
+        (whole + segment(0xE2, b"ICC_PROFILE\0\2\2" + PLACE), b""),
+        (segment(0xE2, b"ICC_PROFILE\0\1\1" + PLACE), b""),
+        (segment(0xE2, b"ICC_PROFILE\0"), b""),
+        (segment(0xEE, adobe + PLACE) + whole, segment(0xEE, adobe) + whole),
+        (segment(0xE0, jfif + PLACE), segment(0xE0, jfif)),
+        (segment(0xE0, jfif[:-2] + b"\xff\xff" + PLACE), segment(0xE0, jfif)),
+    ):
+        assert stripped(data[:at] + before + data[end:], what) == data[:at] + after + data[end:]
 
 
 def test_xmp_in_comments() -> None:
