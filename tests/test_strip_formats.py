@@ -398,6 +398,29 @@ def test_an_absurd_number_of_tags_is_refused_and_says_which_limit() -> None:
         stripped(b"II*\0\x08\0\0\0" + pages, Strip.LOCATION)
 
 
+def pages_with(tag: int, type_: int, count: int, value: bytes, pages: int) -> bytes:
+    """A TIFF of pages whose tags all refer to the same value, at its end."""
+    end = 8 + 18 * pages
+    tables = (
+        struct.pack("<HHHIII", 1, tag, type_, count, end, 8 + 18 * (page + 1) if page + 1 < pages else 0)
+        for page in range(pages)
+    )
+    return b"II*\0\x08\0\0\0" + b"".join(tables) + value
+
+
+def test_tags_that_share_one_value() -> None:
+    """What is looked at is bounded by the file, not by how often it refers to itself."""
+    for tag, value in ((700, XMP_OF_WORDS), (33723, iptc()), (34377, b"")):
+        much = value.ljust(200_000, b"\0" if tag != 700 else b" ")
+        few, many = (pages_with(tag, 1, len(much), much, pages) for pages in (3, 1_000))
+        kept = stripped(many, Strip.LOCATION)
+        assert PLACE not in kept
+        assert kept[8 + 18 * 999 : 8 + 18 * 999 + 2] == bytes(2)  # no tag is left in the last table
+        assert tag == 34377 or WORDS in stripped(few, Strip.LOCATION)
+    with pytest.raises(Refused, match="share their values"):
+        stripped(pages_with(273, 4, 10_000, bytes(40_000), 1_000), Strip.LOCATION)
+
+
 @pytest.mark.parametrize("what", Strip)
 @pytest.mark.parametrize("source", SOURCES)
 def test_cut_off_anywhere(source: str, what: Strip) -> None:
