@@ -48,6 +48,19 @@ def test_an_anonymous_upload_tells_no_place(shared: Api, source: str) -> None:
     assert stored(shared, shared.upload(data, shared.new_key()).json(), format_) == data
 
 
+def test_a_size_that_the_picture_does_not_exceed_is_the_original(shared: Api) -> None:
+    """With all that it tells; the texts say so."""
+    data = jpeg()
+    image = shared.upload(data, shared.new_key()).json()
+    assert shared.fetch(f"{image['src']}?size=l").content == data
+    page = " ".join(shared.client.get("/").text.split())
+    reference = " ".join(shared.client.get("/api/reference.md").text.split())
+    assert "have none of it; a size that it does not exceed is the original" in page
+    assert "in its own format, a size that the picture does not exceed is the original" in reference
+    for extension in ("webp", "png"):
+        assert is_told(shared.fetch(f"{image['src'].rpartition('.')[0]}.{extension}?size=l").content) == []
+
+
 def test_the_stored_file_is_what_counts(shared: Api) -> None:
     data, headers = jpeg(), shared.new_key()
     one = shared.upload(data).json()
@@ -103,10 +116,10 @@ def check_texts(api: Api, anonymous: Strip | None, with_key: Strip | None) -> No
     page = " ".join(re.sub("<[^>]+>", "", api.client.get("/").text).split())
     reference = " ".join(api.client.get("/api/reference.md").text.split())
     if anonymous is with_key:
-        assert f"that of the original: {ON_THE_PAGE[with_key]}. Smaller" in page
+        assert f"that of the original: {ON_THE_PAGE[with_key]}. Pictures" in page
         assert f"Pictures are stored {IN_THE_REFERENCE[with_key]}" in reference
     else:
-        assert f"Without an API key {ON_THE_PAGE[anonymous]}. With a key {ON_THE_PAGE[with_key]}. Smaller" in page
+        assert f"Without an API key {ON_THE_PAGE[anonymous]}. With a key {ON_THE_PAGE[with_key]}. Pictures" in page
         assert f"With a key pictures are stored {IN_THE_REFERENCE[with_key]}" in reference
         assert f"Without one they are stored {IN_THE_REFERENCE[anonymous]}" in reference
 

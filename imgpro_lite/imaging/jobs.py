@@ -15,7 +15,8 @@ PIPELINE_VERSION = 2
 INTERMEDIATE_EDGES_PX = (640, 1080)
 
 
-# Where there is no place for metadata (BMP), or where none is ever stored (SVG, which is written anew).
+# Where there is no place for metadata (BMP; what follows the picture stays), or where none is ever stored (SVG, which
+# is written anew).
 WITHOUT_METADATA = frozenset({Format.BMP, Format.SVG})
 
 

@@ -120,7 +120,7 @@ class WorkerPool:
         if is_svg != (sanitized is not None):
             raise ValueError("exactly an SVG has a sanitised document")
         by_edge = intermediates or {}
-        message = {"do": "probe", "format": format_, "intermediates_px": list(by_edge)}
+        message = {"do": "probe", "format": format_, "intermediates_px": list(by_edge), "strip": None}
         targets = [sanitized] if sanitized is not None else list(by_edge.values())
         deadline_seconds = self._deadline_seconds(is_svg)
         job = Job(message, source, targets, deadline_seconds, priority, errors.UnsupportedFormat, _BROKEN, is_svg)
@@ -132,13 +132,33 @@ class WorkerPool:
             raise
         return Probed(**fields | {"format": Format(fields["format"])})
 
-    async def strip(self, source: Path, target: Path, format_: Format, what: Strip, *, owner: str = "") -> bool:
-        """Write an uploaded file without some of its metadata to `target`, which must not exist. False, and `target` is
-        empty, when there is nothing of it. The picture is not looked at. Raises UnsupportedFormat or Overloaded."""
+    async def strip_or_probe(
+        self,
+        source: Path,
+        target: Path,
+        format_: Format,
+        what: Strip,
+        *,
+        intermediates: Mapping[int, Path],
+        on_kept: Callable[[], None],
+        on_made: Callable[[int], None],
+        on_end: Callable[[], None],
+        owner: str,
+    ) -> Probed | None:
+        """Write an uploaded file without some of its metadata to `target`, which must not exist: None then, and the
+        picture is not looked at. Where there is nothing of it, `target` is empty, `on_kept` is called, and the rest is
+        that of `probe`. Raises UnsupportedFormat or Overloaded."""
+        message = {"do": "probe", "format": format_, "intermediates_px": list(intermediates), "strip": what}
         seconds = self._deadline_seconds(is_svg=False)
-        message = {"do": "strip", "format": format_, "what": what}
-        job = Job(message, source, [target], seconds, Priority.UPLOAD, errors.UnsupportedFormat, _BROKEN, owner=owner)
-        return bool((await self._do(job))["is_changed"])
+        targets = [*intermediates.values(), target]
+        job = Job(message, source, targets, seconds, Priority.UPLOAD, errors.UnsupportedFormat, _BROKEN, owner=owner)
+        job.on_kept, job.on_made, job.on_end = on_kept, on_made, on_end
+        try:
+            fields = await self._do(job)
+        except BaseException:
+            on_end()
+            raise
+        return None if fields is None else Probed(**fields | {"format": Format(fields["format"])})
 
     async def transform(
         self, source: Path, target: Path, job: Transform, *, priority: Priority = Priority.VIEW
@@ -168,7 +188,7 @@ class WorkerPool:
     def _deadline_seconds(self, is_svg: bool) -> float:
         return self._settings.svg_deadline_seconds if is_svg else self._settings.transform_deadline_seconds
 
-    async def _do(self, job: Job) -> dict[str, Any]:
+    async def _do(self, job: Job) -> Any:
         """Stand in line and wait for the answer. A caller who is cancelled is forgotten; the worker ends its job."""
         if not self._tasks:
             raise RuntimeError("the pool is not running")

@@ -39,6 +39,8 @@ class Job:
     one_shot: bool = False
     on_made: Callable[[int], None] = lambda _edge_px: None
     """Called with each intermediate that is finished, while the job goes on after its answer."""
+    on_kept: Callable[[], None] = lambda: None
+    """Called when an upload is found to have nothing that must be taken out, before it is decoded."""
     on_end: Callable[[], None] = lambda: None
     """Called when nothing will be written any more, whether the job was done or not."""
     owner: str = ""
@@ -49,7 +51,7 @@ class Job:
     """Whether a worker does it now. Neither: its worker is being started."""
     outcome: Outcome = Outcome.FAILED
     """For those who count jobs; also of one whose caller has gone."""
-    answer: "asyncio.Future[dict[str, Any]]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+    answer: "asyncio.Future[Any]" = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
     @property
     def paths(self) -> list[Path]:
@@ -67,6 +69,9 @@ class Job:
             logger.error("%s is damaged: %s Restore it from a backup.", self.source, answer["damaged"])
         if "failed" in answer:
             logger.info("%s of %s: %s", self.message["do"], self.source, answer["failed"])
+        if "kept" in answer:
+            self.on_kept()
+            return
         if "made" in answer:
             self.on_made(answer["made"])
         if "done" in answer or "refused" in answer:

@@ -82,16 +82,18 @@ def _run(job: Message, descriptors: list[int], limits: Limits) -> Iterator[Messa
             from imgpro_lite.imaging.probe import probe
 
             source, *targets = descriptors
+            if job["strip"] is not None:
+                from imgpro_lite.imaging.strip import strip
+
+                if strip(source, targets.pop(), Format(job["format"]), Strip(job["strip"])):
+                    yield {"done": None}
+                    return
+                yield {"kept": True, "more": True}
             probed, intermediates = probe(Format(job["format"]), limits, source, targets, job["intermediates_px"])
             yield {"done": asdict(probed), "more": True}
             for edge_px in intermediates:
                 yield {"made": edge_px, "more": True}
             yield {}
-        case "strip":
-            from imgpro_lite.imaging.strip import strip
-
-            source, target = descriptors
-            yield {"done": {"is_changed": strip(source, target, Format(job["format"]), Strip(job["what"]))}}
         case "transform":
             from imgpro_lite.imaging.transform import transform
 

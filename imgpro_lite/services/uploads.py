@@ -10,7 +10,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Concatenate, ParamSpec, TypeVar
@@ -129,30 +129,93 @@ async def decoded(
                 await stored.sync()
                 yield stored, probed
         return
-    async with _stripped(maker, file, format_, owner, what) as stored:
-        preparation = Preparation(maker, stored.sha256)
-        try:
-            yield stored, await _probe_while_syncing(maker, owner, stored, format_, preparation)
-        except BaseException:
-            preparation.drop()
-            raise
+    if what is None or format_ in WITHOUT_METADATA:
+        async with _probed(maker, file, format_, owner) as probed:
+            yield file, probed
+        return
+    with disk_full_as_refusal(), maker.blobs.temporary_path() as path:
+        async with _probed_unless_stripped(maker, file, path, format_, owner, what) as kept:
+            if kept is not None:
+                yield file, kept
+                return
+        # What is decoded from here on, and gives its name to all that is made of it, is what will be stored.
+        async with _made_of(file, path) as stored, _probed(maker, stored, format_, owner) as probed:
+            yield stored, probed
 
 
 @contextlib.asynccontextmanager
-async def _stripped(
-    maker: Maker, file: SpooledFile, format_: Format, owner: str, what: Strip | None
-) -> AsyncIterator[SpooledFile]:
-    """The file without what is to go: the same one when nothing of it is there. What is decoded from then on, and gives
-    its name to all that is made of it, is what will be stored."""
-    if what is None or format_ in WITHOUT_METADATA:
-        yield file
-        return
-    with disk_full_as_refusal(), maker.blobs.temporary_path() as path:
-        if await maker.pool.strip(file.path, path, format_, what, owner=owner):
-            async with _made_of(file, path) as stored:
-                yield stored
-        else:
-            yield file
+async def _probed(maker: Maker, file: SpooledFile, format_: Format, owner: str) -> AsyncIterator[Probed]:
+    """What a worker sees, while the disk is busy too."""
+    preparation = Preparation(maker, file.sha256)
+    with _dropped_on_failure(preparation):
+        async with _syncing(file) as start:
+            start()
+            probed = await maker.pool.probe(
+                file.path,
+                format_,
+                intermediates=preparation.paths,
+                on_made=preparation.keep,
+                on_end=preparation.end,
+                owner=owner,
+            )
+        yield probed
+
+
+@contextlib.asynccontextmanager
+async def _probed_unless_stripped(
+    maker: Maker, file: SpooledFile, path: Path, format_: Format, owner: str, what: Strip
+) -> AsyncIterator[Probed | None]:
+    """The same in one job with looking for what is to go. None when there was something: the file without it is at
+    `path`, and this one is not synced, as it will not be stored."""
+    preparation = Preparation(maker, file.sha256)
+    with _dropped_on_failure(preparation):
+        async with _syncing(file) as start:
+            probed = await maker.pool.strip_or_probe(
+                file.path,
+                path,
+                format_,
+                what,
+                intermediates=preparation.paths,
+                on_kept=start,
+                on_made=preparation.keep,
+                on_end=preparation.end,
+                owner=owner,
+            )
+        yield probed
+
+
+@contextlib.contextmanager
+def _dropped_on_failure(preparation: Preparation) -> Iterator[None]:
+    try:
+        yield
+    except BaseException:
+        preparation.drop()
+        raise
+
+
+@contextlib.asynccontextmanager
+async def _syncing(file: SpooledFile) -> AsyncIterator[Callable[[], None]]:
+    """What starts a sync of the file, once however often it is called. It is over when this is left, as a thread uses
+    the descriptor, which the caller closes."""
+    tasks: list[asyncio.Task[None]] = []
+    is_over = False
+
+    def start() -> None:
+        # A job whose worker died is done again; one whose caller has gone goes on.
+        if not tasks and not is_over:
+            tasks.append(asyncio.create_task(file.sync()))
+
+    try:
+        yield start
+    except BaseException:
+        is_over = True
+        if tasks:
+            await asyncio.wait(tasks)
+            tasks[0].exception()
+        raise
+    is_over = True
+    for task in tasks:
+        await task
 
 
 @contextlib.asynccontextmanager
@@ -163,28 +226,6 @@ async def _made_of(file: SpooledFile, path: Path) -> AsyncIterator[SpooledFile]:
         digest = await asyncio.to_thread(hashlib.file_digest, made, "sha256")
         size_bytes = os.fstat(made.fileno()).st_size
         yield replace(file, path=path, descriptor=made.fileno(), size_bytes=size_bytes, sha256=digest.digest())
-
-
-async def _probe_while_syncing(
-    maker: Maker, owner: str, file: SpooledFile, format_: Format, preparation: Preparation
-) -> Probed:
-    """What a worker sees, while the disk is busy too. Returns after both, whatever becomes of them."""
-    syncing = asyncio.create_task(file.sync())
-    try:
-        probed = await maker.pool.probe(
-            file.path,
-            format_,
-            intermediates=preparation.paths,
-            on_made=preparation.keep,
-            on_end=preparation.end,
-            owner=owner,
-        )
-    except BaseException:
-        await asyncio.wait([syncing])  # a thread is still using the descriptor, which the caller is about to close
-        syncing.exception()
-        raise
-    await syncing
-    return probed
 
 
 def new_media(

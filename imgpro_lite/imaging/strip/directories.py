@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import Enum, auto
 
 from imgpro_lite.imaging.jobs import Refused
-from imgpro_lite.imaging.strip import tags, texts
+from imgpro_lite.imaging.strip import tags, texts, xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, gaps
 from imgpro_lite.imaging.strip.layout import TYPE_BYTES, Entry, Malformed, read_layout
 from imgpro_lite.models import Strip
@@ -22,6 +22,10 @@ _NUMBERS = {3: "H", 4: "I", 13: "I", 16: "Q", 18: "Q"}
 
 # In all directories of a file together: 5,000 pages of 40 tags. A second of work.
 _MOST_TAGS = 200_000
+# XMP, IPTC and image resources of all pages together, as often as tags refer to them: a few seconds of work. What is
+# beyond goes. Of numbers those of the whole file, twice; with more, tags share their values, which no program does.
+_MOST_TEXT_BYTES = 16 * 1024 * 1024
+_MOST_READINGS = 2
 # Strips of one picture that are looked at one by one; of more, all between the first and the last is kept.
 _MOST_STRIPS = 500_000
 
@@ -59,6 +63,7 @@ class Directories:
         self._ends: list[int] = []
         self._kept: list[tuple[int, int]] = []
         self._tags_seen = 0
+        self._text_bytes = self._number_bytes = 0
         if not self._chain(self.layout.start, _Kind.PICTURE):
             raise Malformed("no directory")
 
@@ -154,7 +159,7 @@ class Directories:
             case tags.SUB_DIRECTORIES:
                 is_kept = is_inside and self._follow(entry, _Kind.PICTURE)
             case tags.XMP:
-                is_kept = is_inside and not texts.mentions_place(self._value(entry))
+                is_kept = is_inside and self._may_be_read(entry) and not xmp.mentions_place(self._value(entry))
             case tags.IPTC:
                 is_kept = is_inside and self._rewrite(entry, texts.without_places)
             case tags.PHOTOSHOP:
@@ -171,6 +176,8 @@ class Directories:
 
     def _rewrite(self, entry: Entry, clean: Callable[[bytes], bytes | None]) -> bool:
         """Take the places out of a value. False when nothing is left."""
+        if not self._may_be_read(entry):
+            return False
         value = self._value(entry)
         content = clean(value)
         if content == value:
@@ -231,6 +238,11 @@ class Directories:
     def _is_inline(self, entry: Entry) -> bool:
         return entry.size_bytes <= struct.calcsize(self.layout.offset_format)
 
+    def _may_be_read(self, entry: Entry) -> bool:
+        """Whether a text is to be looked into: many tags may refer to the same one."""
+        self._text_bytes += entry.size_bytes
+        return self._text_bytes <= _MOST_TEXT_BYTES
+
     def _value(self, entry: Entry) -> bytes:
         return bytes(self._data[entry.at : entry.at + entry.size_bytes])
 
@@ -239,6 +251,10 @@ class Directories:
         code = _NUMBERS.get(entry.type)
         if code is None or entry.at + entry.size_bytes > len(self._data):
             return ()
+        if not self._is_inline(entry):
+            self._number_bytes += entry.size_bytes
+            if self._number_bytes > _MOST_READINGS * len(self._data):
+                raise Refused("The TIFF has tags that share their values.")
         numbers: tuple[int, ...] = struct.unpack(f"{self.layout.order}{entry.count}{code}", self._value(entry))
         return numbers
 

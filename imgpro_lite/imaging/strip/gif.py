@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from imgpro_lite.imaging.strip import texts
+from imgpro_lite.imaging.strip import xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
 from imgpro_lite.models import Strip
 
@@ -60,6 +60,17 @@ def _is_kept(data: Data, start: int, end: int, what: Strip) -> bool:
         name = bytes(data[start + 3 : start + 14])
         if name == _XMP and what is Strip.LOCATION:
             # It is not cut into blocks: 258 bytes behind it lead readers of blocks to its end.
-            return not texts.mentions_place(bytes(data[start + 14 : end - 258]))
+            return not xmp.mentions_place(bytes(data[start + 14 : end - 258]))
         return name in _KEPT_APPLICATIONS
-    return kind == _CONTROL or what is Strip.LOCATION
+    if kind in (_COMMENT, _PLAIN_TEXT) and what is Strip.LOCATION:
+        return not xmp.is_packet(_joined_blocks(data, start + 2, end))
+    return kind == _CONTROL
+
+
+def _joined_blocks(data: Data, at: int, end: int) -> bytes:
+    """What is in blocks that each tell their length."""
+    blocks = []
+    while at < end and (length := data[at]):
+        blocks.append(bytes(data[at + 1 : at + 1 + length]))
+        at += 1 + length
+    return b"".join(blocks)

@@ -5,8 +5,10 @@ phones), the film of a moving photo, or whatever a program puts there. All of it
 """
 
 import re
+from collections.abc import Iterator
+from typing import NamedTuple
 
-from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip import exif, texts, xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled
 from imgpro_lite.models import Strip
 
@@ -22,12 +24,24 @@ _XMP = b"http://ns.adobe.com/xap/1.0/\0"
 _PHOTOSHOP = b"Photoshop 3.0\0"
 _JFIF = b"JFIF\0"
 _JFIF_BYTES = 14  # without the thumbnail
+_ADOBE_BYTES = 12
+_PROFILE = b"ICC_PROFILE\0"  # and a byte for the part's number, from 1, and one for how many there are
+_PROFILE_PREFIX_BYTES = 14
+
+
+class _Part(NamedTuple):
+    """A segment with a part of the colour profile."""
+
+    start: int
+    end: int
+    content: bytes
+    in_scan: bool
 
 
 def edits(data: Data, what: Strip) -> list[Edit]:
     """What to change."""
     found: list[Edit] = []
-    packets: list[Edit] = []  # of XMP that may stay: the whole segment, to be taken out
+    profile: list[_Part] = []
     at, marker_at_most = 2, _MARKER
     while match := marker_at_most.search(data, at):
         kind = data[match.start() + 1]
@@ -45,16 +59,32 @@ def edits(data: Data, what: Strip) -> list[Edit]:
             kept = _kept(kind, content, what)
             if kept != content:
                 found.append(Edit(start, end, _segment(kind, kept, in_scan=in_scan)))
-            elif kind == _APP1 and texts.describes_parts(content):
-                packets.append(Edit(start, end, _segment(kind, None, in_scan=in_scan)))
+            elif kind == _APP2:
+                profile.append(_Part(start, end, content, in_scan))
         elif kind == _SOS:
             marker_at_most = _MARKER_IN_SCAN
         at = end
     else:
-        return found  # no end: decoders fill it up with grey, or refuse it
+        at = len(data)  # no end: decoders fill it up with grey, or refuse it
+    found += _profile_edits(profile)
     if not is_filled(data, at, len(data)):
-        found += [Edit(at, len(data)), *packets]
+        found.append(Edit(at, len(data)))
     return found
+
+
+def _profile_edits(parts: list[_Part]) -> Iterator[Edit]:
+    """What is behind a colour profile goes, and all that calls itself parts of one where they are not exactly one."""
+    parts = sorted(parts, key=lambda part: part.content[_PROFILE_PREFIX_BYTES - 2 : _PROFILE_PREFIX_BYTES - 1])
+    numbers = [(*part.content[_PROFILE_PREFIX_BYTES - 2 : _PROFILE_PREFIX_BYTES],) for part in parts]
+    joined = b"".join(part.content[_PROFILE_PREFIX_BYTES:] for part in parts)
+    extra_bytes = len(joined) - int.from_bytes(joined[:4], "big")  # ICC.1, 7.2: its size, and its signature at 36
+    is_whole = numbers == [(number, len(parts)) for number in range(1, len(parts) + 1)] and joined[36:40] == b"acsp"
+    if not is_whole or not 0 <= extra_bytes < len(parts[-1].content) - _PROFILE_PREFIX_BYTES:
+        for part in parts:
+            yield Edit(part.start, part.end, _segment(_APP2, None, in_scan=part.in_scan))
+    elif extra_bytes:
+        last = parts[-1]
+        yield Edit(last.start, last.end, _segment(_APP2, last.content[:-extra_bytes], in_scan=last.in_scan))
 
 
 def _segment(kind: int, content: bytes | None, *, in_scan: bool) -> bytes:
@@ -70,15 +100,13 @@ def _kept(kind: int, content: bytes, what: Strip) -> bytes | None:
     all_of_it = what is Strip.METADATA
     match kind:
         case _ if kind == _APP0 and content.startswith(_JFIF):
-            # Its thumbnail is three bytes a pixel at the end; width and height are in front of that.
-            is_long = len(content) > _JFIF_BYTES
-            return content[: _JFIF_BYTES - 2] + bytes(2) if is_long and all_of_it else content
+            return _jfif(content, all_of_it=all_of_it)
         case _ if kind == _APP1 and content.startswith(_EXIF):
             block = exif.clean(content[6:], what)
             return content[:6] + block if block else None
         case _ if kind == _APP1 and content.startswith(_XMP):
-            return None if all_of_it or texts.mentions_place(content[len(_XMP) :]) else content
-        case _ if kind == _APP2 and content.startswith(b"ICC_PROFILE\0"):
+            return None if all_of_it or xmp.mentions_place(content[len(_XMP) :]) else content
+        case _ if kind == _APP2 and content.startswith(_PROFILE):
             return content
         case _ if kind == _APP12 and content.startswith(b"Ducky"):  # Photoshop's quality, and a comment
             return None if all_of_it else content
@@ -87,7 +115,16 @@ def _kept(kind: int, content: bytes, what: Strip) -> bytes | None:
             kept = texts.resources_without_places(resources)
             return None if kept is None else _PHOTOSHOP + kept
         case _ if kind == _APP14 and content.startswith(b"Adobe"):  # how its colours are coded
-            return content
-        case _ if kind == _COM and not all_of_it:
+            return content[:_ADOBE_BYTES]
+        case _ if kind == _COM and not all_of_it and not xmp.is_packet(content):
             return content
     return None
+
+
+def _jfif(content: bytes, *, all_of_it: bool) -> bytes:
+    """JFIF without what is behind it, and with its thumbnail only where it may stay: three bytes for each pixel, of
+    width and height in the two bytes before."""
+    if len(content) <= _JFIF_BYTES:
+        return content
+    end = _JFIF_BYTES + 3 * content[_JFIF_BYTES - 2] * content[_JFIF_BYTES - 1]
+    return content[: _JFIF_BYTES - 2] + bytes(2) if all_of_it or end > len(content) else content[:end]

@@ -1,21 +1,7 @@
-"""Places in XMP and IPTC, the two kinds of texts that every format has.
+"""Places in IPTC, which is a list of numbered texts: those of a place go and the others stay. What a person typed as a
+title, a caption or a keyword is not looked into."""
 
-An XMP packet that has any property of a place goes as a whole: to take single properties out would need a parser of
-XML on what strangers wrote, and would leave what it did not expect. In IPTC, which is a list of numbered texts, those
-of a place go and the others stay. Titles, captions and keywords are what a person typed, and are not looked into.
-"""
-
-import re
 from collections.abc import Iterator
-
-# A name of XMP, as an element or an attribute, with the prefix of its namespace: exif:GPSLatitude, photoshop:City,
-# Iptc4xmpCore:Location and CiAdrCity, Iptc4xmpExt:LocationCreated, geo:lat, drone-dji:GpsLongtitude, dc:coverage.
-_PLACE_NAME = re.compile(
-    rb":(?:[\w.-]*?(?:GPS|Gps|gps|[Ll]atitude|[Ll]ong?titude|Longtitude|[Ll]ocation|City|[Cc]ountry|[Pp]rovince|"
-    rb"CiAdr|WorldRegion|Geo[A-Z])[\w.-]*|[Ss]tate|city|lat|long|lat_long|coverage)\s*[=>/\s]"
-)
-_GEO_PREFIX = re.compile(rb"[<\s](?:geo|gps|GPS|wgs84)\w*:")
-_PARTS_OF_A_FILE = re.compile(rb"[<\s](?:hdrgm|Container|GContainer|HDRGainMap|GCamera):|:HasExtendedXMP\s*[=>/\s]")
 
 _IPTC_MARKER = 0x1C
 # Record and dataset of IIM 4.2: content location code and name, city, sublocation, province, country code and name.
@@ -25,22 +11,6 @@ _RESOURCE_SIGNATURES = (b"8BIM", b"MeSa", b"AgHg", b"PHUT", b"DCSR")
 # Photoshop's image resources: IPTC, and copies of EXIF (in two parts) and XMP.
 _IPTC_RESOURCE = 0x0404
 _DROPPED_RESOURCES = frozenset((0x0422, 0x0423, 0x0424))
-
-
-def mentions_place(xmp: bytes) -> bool:
-    """Whether an XMP packet has a property of a place, or is written so that this cannot be told."""
-    is_utf8 = b"\0" not in xmp.rstrip(b"\0")
-    return not is_utf8 or bool(_PLACE_NAME.search(xmp) or _GEO_PREFIX.search(xmp))
-
-
-def describes_parts(xmp: bytes) -> bool:
-    """Whether an XMP packet speaks of other parts of its file: of a gain map or a film that follow the picture."""
-    return bool(_PARTS_OF_A_FILE.search(xmp))
-
-
-def names_place(keyword: bytes) -> bool:
-    """Whether a text with this keyword tells a place, as `exif:GPSLatitude` does."""
-    return bool(_PLACE_NAME.search(b":" + keyword.rpartition(b":")[2] + b"="))
 
 
 def without_places(iptc: bytes) -> bytes | None:

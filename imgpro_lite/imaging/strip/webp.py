@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from imgpro_lite.imaging.strip import exif, texts
+from imgpro_lite.imaging.strip import exif, xmp
 from imgpro_lite.imaging.strip.edits import Data, Edit, is_filled, normal
 from imgpro_lite.models import Strip
 
@@ -44,7 +44,7 @@ def edits(data: Data, what: Strip) -> list[Edit]:
                 gone &= ~_HAS_EXIF
             found.append(Edit(chunk.start, chunk.end, _chunk(b"EXIF", content)))
         elif chunk.kind == b"XMP ":
-            if what is Strip.METADATA or texts.mentions_place(bytes(data[chunk.body : chunk.body_end])):
+            if what is Strip.METADATA or xmp.mentions_place(bytes(data[chunk.body : chunk.body_end])):
                 gone &= ~_HAS_XMP
                 found.append(Edit(chunk.start, chunk.end))
         elif chunk.kind not in _KEPT:
