@@ -17,6 +17,9 @@ from imgpro_lite.settings import Settings
 # What systemd makes and owns for the service, and where backups look for it.
 _DATA_DIR = Path("/var/lib/imgpro-lite")
 _USER = "imgpro-lite"
+# As Debian's services have it. In the data directory, what programs keep in a home would be in the way of a restore.
+_NO_HOME = "/nonexistent"
+
 # As useradd(8) takes them; systemd refuses others.
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _UNIT = Path("/etc/systemd/system/imgpro-lite.service")
@@ -95,7 +98,7 @@ def _next_steps(installation: Installation, unit: Path) -> list[str]:
     """What the operator does with the unit."""
     user, directory = installation.user, shlex.quote(str(installation.data_dir))
     steps = [
-        f"useradd --system --user-group --no-create-home --home-dir {directory} --shell /usr/sbin/nologin {user}",
+        f"useradd --system --user-group --no-create-home --home-dir {_NO_HOME} --shell /usr/sbin/nologin {user}",
         *([] if installation.state_name else [f"install -d -m 0700 -o {user} -g {user} {directory}"]),
         "systemctl daemon-reload",
         f"systemctl enable --now {shlex.quote(unit.stem)}",
