@@ -309,3 +309,11 @@ def test_the_cache_of_the_service_is_used_by_who_owns_it(start: Run, packed: Pat
 def test_of_several_cache_directories_the_first_is_used(start: Run, tmp_path: Path) -> None:
     """As systemd tells them."""
     assert start(IMGPRO_UNPACK_DIR="", CACHE_DIRECTORY=f"{tmp_path}/a:{tmp_path}/b").stdout.startswith(f"{tmp_path}/a/")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or shutil.which("dpkg-query") is None, reason="needs gcc and dpkg")
+def test_what_is_linked_into_it_is_among_the_licences() -> None:
+    listed = {item["name"]: item for item in load_pack().list_linked_libraries()}
+    assert listed.keys() == {"glibc", "zlib"}
+    assert (listed["glibc"]["spdx"], listed["glibc"]["texts"]) == ("LGPL-2.1-or-later", ["LGPL-2.1"])
+    assert all(item["version"][0].isdigit() and item["path"].is_file() for item in listed.values())
