@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from commands import authorization, make_key
 from images import REAL_IMAGES, add_png_chunks, make_image
@@ -120,6 +121,23 @@ def test_http_leads_to_https(site: Site) -> None:
         for method in ("GET", "POST"):
             answer = client.request(method, "/v1/upload?a=b")
             assert (answer.status_code, answer.headers["location"]) == (308, f"https://{PAGES_HOST}/v1/upload?a=b")
+
+
+def test_nginx_does_not_answer_for_hosts_that_nobody_named(nginx_site: Site) -> None:
+    with nginx_site.proxy.plain_client() as client, pytest.raises(httpx2.RemoteProtocolError):
+        client.get("/", headers={"Host": "other.example.com"})
+
+
+def test_nginx_says_in_json_that_a_range_is_not_there(nginx_site: Site) -> None:
+    address = nginx_site.path(nginx_site.upload(make_image("jpeg", 61, 43)).json()["src"])
+    direct = nginx_site.server.get(address, headers={"Host": SRC_HOST, "Range": "bytes=999999-"})
+    with nginx_site.proxy.client(SRC_HOST) as client:
+        for _ in range(3):
+            answer = client.get(address, headers={"Range": "bytes=999999-"})
+            assert (answer.status_code, answer.json()) == (416, direct.json())
+            assert answer.headers.get_list("cache-control") == ["no-store"]
+            assert answer.headers["content-range"] == direct.headers["content-range"]
+            client.get(address)
 
 
 def test_it_speaks_http_2(site: Site) -> None:
