@@ -20,6 +20,9 @@ _USER = "imgpro-lite"
 # As Debian's services have it. In the data directory, what programs keep in a home would be in the way of a restore.
 _NO_HOME = "/nonexistent"
 
+# What systemd keeps for services with users that it invents, and lets nobody else into.
+_PRIVATE = Path("/var/lib/private")
+
 # As useradd(8) takes them; systemd refuses others.
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _UNIT = Path("/etc/systemd/system/imgpro-lite.service")
@@ -61,7 +64,14 @@ def _data_dir(settings: Settings) -> Path:
     """An absolute directory; where nobody has named one, that of services."""
     if settings.data_dir == Settings().data_dir:
         return _DATA_DIR
-    return settings.data_dir.absolute()
+    directory = settings.data_dir.absolute()
+    if ".." in directory.parts:  # which systemd does not take
+        directory = directory.resolve()
+    if directory in (Path("/"), _DATA_DIR.parent) or _PRIVATE in directory.parents:
+        raise OperatorError(
+            f"{directory} cannot be the data directory of a service. Take {_DATA_DIR}, or one below /srv."
+        )
+    return directory
 
 
 def _is_frozen() -> bool:
@@ -109,5 +119,10 @@ def _next_steps(installation: Installation, unit: Path) -> list[str]:
         lines.append(
             "Something of this installation is below /home or /root, which other users can often not read, and which "
             "the unit therefore leaves open: install it below /opt instead."
+        )
+    if installation.is_below_temporary:
+        lines.append(
+            "Something of this installation is below /tmp or /var/tmp, and the service has a /tmp of its own, where it "
+            "does not see that: move it to another place."
         )
     return lines
