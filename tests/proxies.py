@@ -151,7 +151,7 @@ def nginx(
     (recipe,) = code_blocks("nginx", "nginx")
     for pattern, replacement in (
         (r"^ *listen \[::\].*\n", ""),
-        (r"listen 80;", f"listen 127.0.0.1:{http_port};"),
+        (r"listen 80( default_server)?;", rf"listen 127.0.0.1:{http_port}\1;"),
         (r"listen 443 ", f"listen 127.0.0.1:{https_port} "),
         (r"127\.0\.0\.1:4647", f"127.0.0.1:{server_port}"),
         (r"/etc/letsencrypt/live/\S+\.pem", str(CERTIFICATE)),

@@ -157,6 +157,8 @@ def packed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (root / "link").symlink_to("lib/large")
     pack = load_pack()
     pack.write_payload(root, folder)
+    with (folder / "entries.h").open("a") as entries:
+        entries.write(f'#define SERVICE_CACHE "{folder}/cache"\n')
     target = folder / "imgpro-lite"
     try:
         pack.compile_launcher(folder, target)
@@ -288,3 +290,30 @@ def test_where_it_unpacks_without_being_told(start: Run, tmp_path: Path) -> None
     for name, place in (("HOME", tmp_path / ".cache"), ("XDG_CACHE_HOME", tmp_path), ("CACHE_DIRECTORY", tmp_path)):
         assert str(place / "imgpro-lite") in start(IMGPRO_UNPACK_DIR="", **{name: str(tmp_path)}).stdout
         shutil.rmtree(place / "imgpro-lite")
+
+
+def test_the_cache_of_the_service_is_used_by_who_owns_it(start: Run, packed: Path, tmp_path: Path) -> None:
+    """Else commands of its user would unpack themselves a second time, into the data directory if that is its home."""
+    cache = packed.parent / "cache"
+    variables = {"IMGPRO_UNPACK_DIR": "", "HOME": str(tmp_path)}
+    assert str(tmp_path) in start(**variables).stdout
+    assert not cache.exists()
+    cache.mkdir(mode=0o700)
+    assert start(**variables).stdout.startswith(f"{cache}/imgpro-lite/")
+    if os.geteuid() == 0:
+        os.chown(cache, 4647, 4647)
+        assert str(tmp_path) in start(**variables).stdout
+    shutil.rmtree(cache)
+
+
+def test_of_several_cache_directories_the_first_is_used(start: Run, tmp_path: Path) -> None:
+    """As systemd tells them."""
+    assert start(IMGPRO_UNPACK_DIR="", CACHE_DIRECTORY=f"{tmp_path}/a:{tmp_path}/b").stdout.startswith(f"{tmp_path}/a/")
+
+
+@pytest.mark.skipif(shutil.which("gcc") is None or shutil.which("dpkg-query") is None, reason="needs gcc and dpkg")
+def test_what_is_linked_into_it_is_among_the_licences() -> None:
+    listed = {item["name"]: item for item in load_pack().list_linked_libraries()}
+    assert listed.keys() == {"glibc", "zlib"}
+    assert (listed["glibc"]["spdx"], listed["glibc"]["texts"]) == ("LGPL-2.1-or-later", ["LGPL-2.1"])
+    assert all(item["version"][0].isdigit() and item["path"].is_file() for item in listed.values())

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 from proxies import ROOT, code_blocks, find_program
-from running import Start, run, servers, until
+from running import Start, environment, run, servers, until
 
 from imgpro_lite.config import load
 from imgpro_lite.connections.census import DESCRIPTORS_PER_CONNECTION, OTHER_DESCRIPTORS
@@ -50,6 +50,8 @@ def test_the_unit_allows_as_many_files_as_there_may_be_connections() -> None:
 def test_the_image_has_what_it_copies_and_runs_as_nobody_special() -> None:
     copied = [text.split()[:-1] for name, text in instructions() if name == "COPY" and "--from" not in text]
     assert [path for paths in copied for path in paths if not (ROOT / path).exists()] == []
+    ignore = (ROOT / "scripts/docker/Dockerfile.dockerignore").read_text("utf-8").splitlines()
+    assert [line[1:] for line in ignore if line.startswith("!")] == [path for paths in copied for path in paths]
     names = [name for name, _ in instructions()]
     assert names.index("USER") < names.index("CMD")
     assert last("USER") == "imgpro-lite"
@@ -78,10 +80,15 @@ def test_the_settings_of_the_image_and_of_the_compose_file_are_settings(tmp_path
 def test_the_health_check_of_the_image_knows_a_server_from_none(serve: Start) -> None:
     server = serve()
     _, program, code = json.loads(last("HEALTHCHECK").partition("CMD ")[2])
-    command = [sys.executable, program, code.replace("4647", str(server.port))]
-    assert subprocess.run(command, timeout=30, check=False).returncode == 0
+    command = [sys.executable, program, code]
+
+    def check() -> int:
+        env = environment() | {"IMGPRO_SERVER_PORT": str(server.port)}
+        return subprocess.run(command, timeout=30, check=False, stderr=subprocess.DEVNULL, env=env).returncode
+
+    assert check() == 0
     server.end()
-    assert subprocess.run(command, timeout=30, check=False, stderr=subprocess.DEVNULL).returncode == 1
+    assert check() == 1
 
 
 def test_the_configuration_of_the_walk_through_is_taken(tmp_path: Path) -> None:
@@ -97,7 +104,7 @@ def test_the_configuration_of_the_walk_through_is_taken(tmp_path: Path) -> None:
     assert f"--config {tmp_path}/imgpro.toml\n" in made.stdout
 
 
-@pytest.mark.parametrize("heading", ["A server from nothing", "Upgrade, move, uninstall"])
+@pytest.mark.parametrize("heading", ["A server from nothing", "Docker", "Upgrade, move, uninstall"])
 def test_commands_for_the_shell_are_valid(heading: str) -> None:
     for script in code_blocks("sh", heading):
         assert subprocess.run(["sh", "-n"], input=script, text=True, timeout=10, check=False).returncode == 0

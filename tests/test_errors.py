@@ -294,6 +294,32 @@ def test_each_host_serves_its_own_part(start: ApiFactory) -> None:
     assert {address: api.client.get(address).status_code for address in expected} == expected
 
 
+def test_no_port_and_no_spelling_makes_another_host(start: ApiFactory) -> None:
+    api = start(server=SPLIT)
+    shown = api.upload(make_image("png", 4, 3)).json()
+    image, media = shown["src"].removeprefix(SPLIT["src_url"]), f"/v1/media/{shown['id']}"
+    page = f"/pages/{shown['id']}"
+    served = {"src.img.example": {image}, "api.img.example": {media}, "img.example": {page, media}}
+    for host, paths in served.items():
+        for spelling in ("{}", "{}:443", "{}:8443", "{}:999", "{}:", "{}.", "{}.:80", "{}..:8443"):
+            for name in (spelling.format(host), spelling.format(host).upper()):
+                answers = {
+                    path for path in (image, media, page) if api.client.get(path, headers={"Host": name}).is_success
+                }
+                assert answers == paths, name
+    for host in ("127.0.0.1:4647", "localhost", "[::1]:4647", "[::1]", "imgpro-lite:4647"):  # for health checks
+        assert all(api.client.get(path, headers={"Host": host}).is_success for path in (image, media, page)), host
+
+
+def test_ports_of_one_host_are_told_apart(start: ApiFactory) -> None:
+    api = start(server={"public_url": "http://img.example:8000", "src_url": "http://img.example"})
+    shown = api.upload(make_image("png", 4, 3)).json()
+    paths = (shown["src"].removeprefix("http://img.example"), f"/{shown['id']}")
+    for host, served in {"img.example": [0], "img.example.:80": [0], "img.example:8000": [1]}.items():
+        answers = [api.client.get(path, headers={"Host": host}).status_code for path in paths]
+        assert answers == [200 if number in served else 404 for number in (0, 1)], host
+
+
 def test_one_host_with_different_prefixes(start: ApiFactory) -> None:
     base = "https://example.com"
     api = start(server={"public_url": f"{base}/img", "api_url": f"{base}/img/api", "src_url": f"{base}/cdn"})

@@ -162,8 +162,8 @@ def test_hosts_keep_to_their_own_part_and_prefix(start: ApiFactory) -> None:
     src = api.upload(PICTURE, filename="a.jpg").json()["src"]
     for prefix in ("/img", ""):  # some proxies take it off
         path = prefix + src.removeprefix("https://src.example.com/img")
-        served = ["src.example.com", "SRC.example.com", "192.0.2.1", "anything.example", ""]
-        refused = ["example.com", "api.example.com", "API.example.com"]
+        served = ["src.example.com", "SRC.example.com", "src.example.com.:444", "192.0.2.1", "anything.example", ""]
+        refused = ["example.com", "example.com:444", "api.example.com", "API.example.com", "api.example.com."]
         cold = {host: ask(api, path, Host=host) for host in refused}
         first = ask(api, path, Host="src.example.com")
         assert first[0] == 200

@@ -63,11 +63,19 @@ def test_the_single_file_adds_what_it_has_of_its_machine(tmp_path: Path, monkeyp
     folder.mkdir()
     (folder / "libssl3.txt").write_text("do as you like")
     added = {"name": "libssl3", "version": "3.0", "spdx": None, "source": "apt source libssl3", "file": "libssl3.txt"}
-    (folder / "licenses.json").write_text(json.dumps({"added": [added], "left_out": ["x265"]}))
+    glibc = {"name": "glibc", "version": "2.36", "spdx": "LGPL-2.1-or-later", "source": "apt source glibc"}
+    (folder / "glibc.txt").write_text("whose it is")
+    listed = [added, glibc | {"file": "glibc.txt", "texts": ["LGPL-2.1"]}]
+    (folder / "licenses.json").write_text(json.dumps({"added": listed, "left_out": ["x265"]}))
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     monkeypatch.setattr(sys, "_MEIPASS", str(tmp_path), raising=False)
     components = {component["name"]: component for component in list_all()}
     assert components["libssl3"]["texts"] == ["do as you like"]
+    copyright_, license_ = components["glibc"]["texts"]
+    assert copyright_ == "whose it is"
+    assert "GNU LESSER GENERAL PUBLIC LICENSE" in license_
     assert "x265" not in components
     assert "do as you like" in run_main("licenses", "libssl3")[1]
-    assert str(tmp_path) in run_main("licenses")[1]
+    shown = run_main("licenses")[1]
+    assert str(tmp_path) in shown
+    assert "scripts/binary/launcher.c" in shown  # which is linked with glibc

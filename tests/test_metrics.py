@@ -248,7 +248,16 @@ def test_without_the_token_there_is_nothing(shared: Api, method: str, authorizat
     assert answer_without_ids(shared, method, "/metrics", headers) == nothing_there
 
 
-@pytest.mark.parametrize(("host", "status"), [("pages.example", 200), ("src.example", 404), ("api.example", 404)])
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [
+        ("pages.example", 200),
+        ("src.example", 404),
+        ("api.example", 404),
+        ("src.example:999", 404),
+        ("pages.example.:999", 200),
+    ],
+)
 def test_only_the_host_of_the_pages_has_it(shared: Api, host: str, status: int) -> None:
     assert shared.client.get("/metrics", headers={**BEARER, "Host": host}).status_code == status
 

@@ -49,7 +49,8 @@ def test_it_runs_this_program_in_a_directory_that_systemd_makes() -> None:
     assert os.access(command.split()[0], os.X_OK)
     assert values(unit, "StateDirectory") == ["imgpro-lite"]
     assert values(unit, "User") == ["imgpro-lite"]
-    assert "useradd --system" in err
+    # Not the data directory: what programs keep in a home would lie among what is backed up.
+    assert "useradd --system --user-group --no-create-home --home-dir /nonexistent " in err
 
 
 def test_its_options_and_settings_are_in_it(tmp_path: Path) -> None:
@@ -63,6 +64,36 @@ def test_its_options_and_settings_are_in_it(tmp_path: Path) -> None:
     assert values(unit, "ExecStart")[0].endswith(f' --data-dir {quoted}$$USER" --config {tmp_path}/imgpro.toml')
     assert values(unit, "User") == ["pictures"]
     assert values(unit, "TimeoutStopSec") == ["65"]
+
+
+@pytest.mark.parametrize(
+    ("given", "directory", "state"),
+    [
+        ("/var/lib/../../srv/x", "/srv/x", []),
+        ("/var/lib/../lib/x", "/var/lib/x", ["x"]),
+        ("/var/lib/a:b", "/var/lib/a:b", []),  # to StateDirectory= a colon means a link
+    ],
+)
+def test_odd_directories_are_made_by_hand_or_named_plainly(given: str, directory: str, state: list[str]) -> None:
+    code, unit, err = run_main("systemd", "--data-dir", given)
+    assert code == 0
+    assert values(unit, "ExecStart")[0].endswith(f" serve --data-dir {directory}")
+    assert values(unit, "StateDirectory") == state
+    assert values(unit, "ReadWritePaths") == ([] if state else [directory])
+    assert (f" {directory}\n" in err) == (not state)
+
+
+@pytest.mark.parametrize("directory", ["/", "/var/lib", "/var/lib/private/x"])
+def test_directories_that_a_service_cannot_have_are_refused(directory: str) -> None:
+    code, out, err = run_main("systemd", "--data-dir", directory)
+    assert (code, out) == (1, "")
+    assert f"{directory} cannot be the data directory of a service" in err
+
+
+def test_what_the_service_would_not_see_is_told() -> None:
+    assert "the service has a /tmp of its own" in run_main("systemd", "--data-dir", "/var/tmp/x")[2]
+    for place, is_unseen in ((Path("/tmp/x/bin"), True), (Path("/srv/tmp/x"), False)):
+        assert Installation(("x",), place, None, "x", (place,), False).is_below_temporary == is_unseen
 
 
 def test_a_single_file_program_has_a_place_to_unpack_itself() -> None:

@@ -57,7 +57,9 @@ def _relinking() -> str:
     return (
         "The libraries under the LGPL are files that you may replace: copy the directory\n"
         f"{getattr(sys, '_MEIPASS', '').removesuffix('/_internal')}, put others into the\n"
-        "place of those in its _internal, and run the program imgpro-lite in the copy."
+        "place of those in its _internal, and run the program imgpro-lite in the copy.\n"
+        "What unpacks it is linked with glibc: scripts/binary/launcher.c of the project is its\n"
+        "source, and scripts/build-binary links it anew."
     )
 
 

@@ -17,6 +17,12 @@ from imgpro_lite.settings import Settings
 # What systemd makes and owns for the service, and where backups look for it.
 _DATA_DIR = Path("/var/lib/imgpro-lite")
 _USER = "imgpro-lite"
+# As Debian's services have it. In the data directory, what programs keep in a home would be in the way of a restore.
+_NO_HOME = "/nonexistent"
+
+# What systemd keeps for services with users that it invents, and lets nobody else into.
+_PRIVATE = Path("/var/lib/private")
+
 # As useradd(8) takes them; systemd refuses others.
 _USER_NAME = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _UNIT = Path("/etc/systemd/system/imgpro-lite.service")
@@ -58,7 +64,14 @@ def _data_dir(settings: Settings) -> Path:
     """An absolute directory; where nobody has named one, that of services."""
     if settings.data_dir == Settings().data_dir:
         return _DATA_DIR
-    return settings.data_dir.absolute()
+    directory = settings.data_dir.absolute()
+    if ".." in directory.parts:  # which systemd does not take
+        directory = directory.resolve()
+    if directory in (Path("/"), _DATA_DIR.parent) or _PRIVATE in directory.parents:
+        raise OperatorError(
+            f"{directory} cannot be the data directory of a service. Take {_DATA_DIR}, or one below /srv."
+        )
+    return directory
 
 
 def _is_frozen() -> bool:
@@ -95,7 +108,7 @@ def _next_steps(installation: Installation, unit: Path) -> list[str]:
     """What the operator does with the unit."""
     user, directory = installation.user, shlex.quote(str(installation.data_dir))
     steps = [
-        f"useradd --system --user-group --no-create-home --home-dir {directory} --shell /usr/sbin/nologin {user}",
+        f"useradd --system --user-group --no-create-home --home-dir {_NO_HOME} --shell /usr/sbin/nologin {user}",
         *([] if installation.state_name else [f"install -d -m 0700 -o {user} -g {user} {directory}"]),
         "systemctl daemon-reload",
         f"systemctl enable --now {shlex.quote(unit.stem)}",
@@ -106,5 +119,10 @@ def _next_steps(installation: Installation, unit: Path) -> list[str]:
         lines.append(
             "Something of this installation is below /home or /root, which other users can often not read, and which "
             "the unit therefore leaves open: install it below /opt instead."
+        )
+    if installation.is_below_temporary:
+        lines.append(
+            "Something of this installation is below /tmp or /var/tmp, and the service has a /tmp of its own, where it "
+            "does not see that: move it to another place."
         )
     return lines

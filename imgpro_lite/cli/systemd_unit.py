@@ -10,6 +10,7 @@ STOP_SPARE_SECONDS = 15
 
 _STATE_ROOT = Path("/var/lib")
 _HOMES = (Path("/home"), Path("/root"), Path("/run/user"))
+_TEMPORARY = (Path("/tmp"), Path("/var/tmp"))  # noqa: S108 - nothing is written there
 
 _UNIT = Template("""\
 # Made by `imgpro-lite systemd`. Changes of your own: systemctl edit imgpro-lite
@@ -105,11 +106,22 @@ class Installation:
     @property
     def state_name(self) -> str:
         """The data directory below /var/lib, which systemd then makes and gives to the user; or nothing."""
-        return str(self.data_dir.relative_to(_STATE_ROOT)) if _STATE_ROOT in self.data_dir.parents else ""
+        if _STATE_ROOT not in self.data_dir.parents or ":" in str(
+            self.data_dir
+        ):  # after a colon it takes a link's name
+            return ""
+        return str(self.data_dir.relative_to(_STATE_ROOT))
 
     @property
     def is_below_home(self) -> bool:
-        return any(home in place.parents for place in self.places for home in _HOMES)
+        return self._is_below(_HOMES)
+
+    @property
+    def is_below_temporary(self) -> bool:
+        return self._is_below(_TEMPORARY)
+
+    def _is_below(self, directories: tuple[Path, ...]) -> bool:
+        return any(directory in place.parents for place in self.places for directory in directories)
 
 
 def unit_text(installation: Installation, shutdown_seconds: int) -> str:

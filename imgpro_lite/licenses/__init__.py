@@ -144,6 +144,7 @@ def _of_build() -> tuple[list[Component], set[str]]:
     build = json.loads((folder / "licenses.json").read_text("utf-8"))
     added = []
     for item in build["added"]:
-        text = (folder / item["file"]).read_text("utf-8")
-        added.append(Component(item["name"], item["version"], item["spdx"], None, item["source"], (text,)))
+        own = (folder / item["file"]).read_text("utf-8")
+        texts = (own, *(_text(name) for name in item.get("texts", ())))
+        added.append(Component(item["name"], item["version"], item["spdx"], None, item["source"], texts))
     return added, set(build["left_out"])

@@ -1,5 +1,6 @@
 """Image bytes over HTTP: what an address stands for, how long it may be kept, and what goes into memory."""
 
+import math
 import os
 from email.utils import formatdate
 from urllib.parse import quote
@@ -22,6 +23,10 @@ from imgpro_lite.web.responses import CORS_HEADERS
 
 # An SVG may carry anything that a browser could run or fetch; sanitising is the first lock and this the second.
 SVG_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox"
+
+# A cache in nginx gives out the same headers as long as it keeps an answer: a minute in the README's configuration, and
+# this much in anybody's.
+PROXY_SECONDS = 3600
 
 
 async def image(request: Request) -> Response:
@@ -77,10 +82,15 @@ def _small_answer(
 
 
 def _good_until(rt: Runtime, variant: Variant) -> int:
-    """Unix seconds up to which the answer stays the same: from then on its max-age would have to be shorter."""
-    keep_until = rt.clock.now() + KEEP_SECONDS
-    expires_at = variant.media.expires_at
-    return keep_until if expires_at is None else min(keep_until, expires_at - rt.settings.cache.max_age_seconds)
+    """Unix seconds up to which the answer stays the same."""
+    return int(min(rt.clock.now() + KEEP_SECONDS, _changes_at(rt, variant.media)))
+
+
+def _changes_at(rt: Runtime, media: Media) -> float:
+    """Unix seconds from which on nobody may give out an answer again as it was: its max-age would be too long."""
+    if media.expires_at is None:
+        return math.inf
+    return media.expires_at - rt.settings.cache.max_age_seconds - PROXY_SECONDS
 
 
 def max_age_seconds(rt: Runtime, media: Media) -> int:
@@ -91,6 +101,7 @@ def max_age_seconds(rt: Runtime, media: Media) -> int:
 
 
 def _headers(request: Request, variant: Variant) -> dict[str, str]:
+    rt = runtime(request)
     # Links of pages for downloading have this parameter; it changes no byte, so no cached file either (decision 42).
     disposition = "attachment" if "download" in request.query_params else "inline"
     # Who knows the address of a private image sees it, but only its team is told what it is called.
@@ -99,12 +110,14 @@ def _headers(request: Request, variant: Variant) -> dict[str, str]:
         "Content-Type": MEDIA_TYPES[variant.format],
         "ETag": f'"{variant.etag}"',
         "Last-Modified": formatdate(max(0, variant.media.created_at), usegmt=True),
-        "Cache-Control": f"public, max-age={max_age_seconds(runtime(request), variant.media)}",
+        "Cache-Control": f"public, max-age={max_age_seconds(rt, variant.media)}",
         "Accept-Ranges": "bytes",
         "X-Content-Type-Options": "nosniff",
         # RFC 5987: the only place where a caller's text reaches a header.
         "Content-Disposition": f"{disposition}; filename*=UTF-8''{quote(f'{stem}.{variant.format}', safe='')}",
     }
+    if rt.clock.now() >= _changes_at(rt, variant.media):
+        headers["X-Accel-Expires"] = "0"  # to nginx in front of us, which takes it off
     if variant.format is Format.SVG:
         headers["Content-Security-Policy"] = SVG_POLICY
     return headers

@@ -89,32 +89,9 @@ def upload(server: Server, key: str, sample: str) -> dict[str, Any]:
     return json.loads(server.request("/v1/upload", body, **given)[1])
 
 
-def check_start(place: Place, file: Path) -> None:
-    """How long it takes until the server is ready: the first time, from a disk that has to be read, and again."""
+def check_size(file: Path) -> None:
     size_mb = file.stat().st_size / 1e6
     expect(size_mb <= MAX_MB, f"{size_mb:.1f} MB")
-    for _ in range(3):  # something else may keep the machine busy for a while
-        times = measure_starts(place)
-        if max(times) <= READY_SECONDS:
-            break
-        print(f"too slow, tried again: {times}", flush=True)
-        shutil.rmtree(place.home / ".cache")
-    shown = ", ".join(f"{seconds:.2f} s" for seconds in times)
-    said = f"ready within {READY_SECONDS} s: when it unpacks, from the disk, and again: {shown}"
-    expect(max(times) <= READY_SECONDS, said)
-
-
-def measure_starts(place: Place) -> list[float]:
-    """Seconds of three starts, before the first two of which nothing of the file is in memory."""
-    times = []
-    for is_cold in (True, True, False):
-        if is_cold and os.geteuid() == 0:
-            os.sync()
-            Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
-        with serving(place) as server:
-            times.append(server.ready_seconds)
-            expect(server.stop()[0] == 0, f"started and stopped, {server.ready_seconds:.2f} s")
-    return times
 
 
 def check_server(place: Place) -> None:
@@ -160,7 +137,8 @@ def check_commands(place: Place) -> None:
     missing = [check["name"] for check in report["protections"] if not check["in_force"]]
     expect(status == 0 and report["ok"] and not missing, f"doctor: every format works, protections missing: {missing}")
     licenses = run(place, "licenses", "--full")[1]
-    expect("libheif" in licenses and "GNU LESSER GENERAL PUBLIC LICENSE" in licenses, "licenses --full")
+    named = ("libheif", "glibc", "GNU LESSER GENERAL PUBLIC LICENSE")
+    expect(all(text in licenses for text in named), "licenses --full")
     dev = run(place, "exec", "--", "/bin/sh", "-c", 'echo "$IMGPRO_KEY|$LD_LIBRARY_PATH"; exit 7')
     expect(dev[0] == 7 and re.fullmatch(r"img_live_\w+\|\n", dev[1]), "exec, whose command does not get our libraries")
 
@@ -202,14 +180,42 @@ def check_kill(place: Place) -> None:
         expect(server.stop()[0] == 0, "it starts again")
 
 
+def check_times(place: Place) -> None:
+    """How long it takes until the server is ready: the first time, from a disk that has to be read, and again. Last of
+    all, because on a machine that is busy this fails, and says nothing of what it can do."""
+    for _ in range(3):  # something else may keep the machine busy for a while
+        shutil.rmtree(place.home / ".cache")
+        times = measure_starts(place)
+        if max(times) <= READY_SECONDS:
+            break
+        print(f"too slow, tried again: {times}", flush=True)
+    shown = ", ".join(f"{seconds:.2f} s" for seconds in times)
+    said = f"ready within {READY_SECONDS} s: when it unpacks, from the disk, and again: {shown}"
+    expect(max(times) <= READY_SECONDS, said)
+
+
+def measure_starts(place: Place) -> list[float]:
+    """Seconds of three starts, before the first two of which nothing of the file is in memory."""
+    times = []
+    for is_cold in (True, True, False):
+        if is_cold and os.geteuid() == 0:
+            os.sync()
+            Path("/proc/sys/vm/drop_caches").write_text("3", encoding="ascii")
+        with serving(place) as server:
+            times.append(server.ready_seconds)
+            expect(server.stop()[0] == 0, f"started and stopped, {server.ready_seconds:.2f} s")
+    return times
+
+
 def main() -> None:
     file = Path(sys.argv[1])
     with make_place(file) as place:
-        check_start(place, file)
+        check_size(file)
         check_commands(place)
         check_server(place)
         check_unpacking(place)
         check_kill(place)
+        check_times(place)
 
 
 if __name__ == "__main__":

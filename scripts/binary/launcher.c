@@ -41,6 +41,9 @@ struct entry {
  * version that it needs): made by pack.py */
 #include "entries.h"
 
+#ifndef SERVICE_CACHE /* tests have another */
+#define SERVICE_CACHE "/var/cache/imgpro-lite" /* CacheDirectory= of the unit; commands of its user share it */
+#endif
 #define COUNT (sizeof entries / sizeof *entries)
 #define CHUNK_BYTES (256 * 1024)
 #define TEXT_BYTES 64 /* of BOOT */
@@ -303,9 +306,15 @@ static void run_below(const char *parent, const char *name, char **argv, mode_t 
     close(directory);
 }
 
+/* Whether a directory is there and belongs to this user. */
+static int is_own(const char *path) {
+    struct stat about;
+    return !lstat(path, &about) && S_ISDIR(about.st_mode) && about.st_uid == geteuid();
+}
+
 int main(int argc, char **argv) {
     (void)argc;
-    char own[PATH_MAX], name[64], caches[PATH_MAX];
+    char own[PATH_MAX], name[64], caches[PATH_MAX], first[PATH_MAX];
     const char *chosen = getenv("IMGPRO_UNPACK_DIR"), *service = getenv("CACHE_DIRECTORY"); /* systemd.exec(5) */
     const char *cache = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     mode_t given_umask = umask(0077);
@@ -317,7 +326,11 @@ int main(int argc, char **argv) {
     if (chosen && *chosen) {
         run_below(chosen, "imgpro-lite", argv, given_umask);
     } else {
-        if (service && *service) run_below(service, "imgpro-lite", argv, given_umask);
+        if (service && *service) {
+            snprintf(first, sizeof first, "%.*s", (int)strcspn(service, ":"), service); /* there may be several */
+            run_below(first, "imgpro-lite", argv, given_umask);
+        }
+        if (is_own(SERVICE_CACHE)) run_below(SERVICE_CACHE, "imgpro-lite", argv, given_umask);
         if (cache && *cache) run_below(cache, "imgpro-lite", argv, given_umask);
         snprintf(caches, sizeof caches, "%s/.cache", home ? home : "");
         if (home && *home && (!cache || !*cache)) run_below(caches, "imgpro-lite", argv, given_umask);

@@ -52,7 +52,7 @@ def gather_licenses(root: Path, left_out: list[str]) -> None:
     target = root / "licenses"
     target.mkdir()
     listed = []
-    for item in [*list_interpreter(), *list_system_libraries(root)]:
+    for item in [*list_interpreter(), *list_linked_libraries(), *list_system_libraries(root)]:
         file = re.sub(r"\W+", "-", item["name"]).strip("-") + ".txt"
         shutil.copyfile(item.pop("path"), target / file)
         listed.append(item | {"file": file})
@@ -72,22 +72,41 @@ def list_interpreter() -> Iterator[dict[str, Any]]:
     yield {"name": "PyInstaller", "version": version("pyinstaller"), "spdx": spdx, "source": source, "path": path}
 
 
+def list_linked_libraries() -> Iterator[dict[str, Any]]:
+    """What compile_launcher links launcher.c with."""
+    for archive, name, spdx, texts in (
+        ("libc.a", "glibc", "LGPL-2.1-or-later", ["LGPL-2.1"]),
+        ("libz.a", "zlib", "Zlib", []),
+    ):
+        path = Path(run("gcc", f"-print-file-name={archive}").strip()).resolve()
+        owner = find_owner(str(path))
+        about = {"name": name, "version": find_version(owner), "spdx": spdx, "source": f"apt source {name}"}
+        yield about | {"path": copyright_file(owner), "texts": texts}
+
+
 def list_system_libraries(root: Path) -> Iterator[dict[str, Any]]:
     """The Debian packages that libraries of the building machine came from, with their copyright files."""
     system = re.compile(r"(?!libpython).*\.so[.\d]*")
     names = (path.name for path in root.glob("*.so*") if path.is_file() and not path.is_symlink())
     native = (name for name in names if system.fullmatch(name) and "cpython" not in name and ".abi3." not in name)
     for owner in sorted({find_owner(name) for name in native}):
-        release = run("dpkg-query", "--show", "--showformat", "${Version}", owner)
         name = owner.partition(":")[0]
-        path = Path(f"/usr/share/doc/{name}/copyright")
-        yield {"name": name, "version": release, "spdx": None, "source": f"apt source {name}", "path": path}
+        about = {"name": name, "version": find_version(owner), "spdx": None, "source": f"apt source {name}"}
+        yield about | {"path": copyright_file(owner)}
+
+
+def find_version(owner: str) -> str:
+    return run("dpkg-query", "--show", "--showformat", "${Version}", owner)
+
+
+def copyright_file(owner: str) -> Path:
+    return Path(f"/usr/share/doc/{owner.partition(':')[0]}/copyright")
 
 
 def find_owner(library: str) -> str:
-    """The package of a library by its file name; which directory it is in, /lib or /usr/lib, differs."""
+    """The package of a library by its path, or its file name; which directory it is in, /lib or /usr/lib, differs."""
     try:
-        printed = run("dpkg-query", "--search", f"*/{library}")
+        printed = run("dpkg-query", "--search", library if library.startswith("/") else f"*/{library}")
     except (OSError, subprocess.CalledProcessError):
         sys.exit(f"Whose is {library}, and under which licence? This build asks dpkg: run it on Debian or Ubuntu.")
     return printed.partition(": ")[0].partition(",")[0]

@@ -6,6 +6,7 @@ import os
 import socket
 import ssl
 import sys
+import time
 import tomllib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import httpx2
 import pytest
 from commands import authorization, make_key
 from images import REAL_IMAGES, add_png_chunks, make_image
@@ -121,6 +123,23 @@ def test_http_leads_to_https(site: Site) -> None:
             assert (answer.status_code, answer.headers["location"]) == (308, f"https://{PAGES_HOST}/v1/upload?a=b")
 
 
+def test_nginx_does_not_answer_for_hosts_that_nobody_named(nginx_site: Site) -> None:
+    with nginx_site.proxy.plain_client() as client, pytest.raises(httpx2.RemoteProtocolError):
+        client.get("/", headers={"Host": "other.example.com"})
+
+
+def test_nginx_says_in_json_that_a_range_is_not_there(nginx_site: Site) -> None:
+    address = nginx_site.path(nginx_site.upload(make_image("jpeg", 61, 43)).json()["src"])
+    direct = nginx_site.server.get(address, headers={"Host": SRC_HOST, "Range": "bytes=999999-"})
+    with nginx_site.proxy.client(SRC_HOST) as client:
+        for _ in range(3):
+            answer = client.get(address, headers={"Range": "bytes=999999-"})
+            assert (answer.status_code, answer.json()) == (416, direct.json())
+            assert answer.headers.get_list("cache-control") == ["no-store"]
+            assert answer.headers["content-range"] == direct.headers["content-range"]
+            client.get(address)
+
+
 def test_it_speaks_http_2(site: Site) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -224,19 +243,41 @@ def nginx_site(server: Running, tmp_path_factory: pytest.TempPathFactory) -> Ite
         yield Site(proxy, server, key)
 
 
-def test_nginx_asks_once_for_what_many_want(nginx_site: Site) -> None:
+def test_nginx_answers_many_at_once(nginx_site: Site) -> None:
     address = nginx_site.path(nginx_site.upload(make_image("jpeg", 900, 700)).json()["src"]) + "?size=s"
+    answers = at_once(nginx_site, address)
+    assert {answer.status_code for answer in answers} == {200}
+    assert len({answer.content for answer in answers}) == 1
+    assert "HIT" in {answer.headers["x-cache"] for answer in at_once(nginx_site, address)}
+    assert not any("set-cookie" in answer.headers for answer in answers)
+
+
+def at_once(site: Site, address: str) -> list[Any]:
+    """The answers to many who want the same."""
 
     def get(_number: int) -> Any:
-        with nginx_site.proxy.client(SRC_HOST) as client:
+        with site.proxy.client(SRC_HOST) as client:
             return client.get(address, headers={"Cookie": "a=b"})
 
     with ThreadPoolExecutor(8) as threads:
-        answers = list(threads.map(get, range(16)))
-    assert {answer.status_code for answer in answers} == {200}
-    assert len({answer.content for answer in answers}) == 1
-    assert [answer.headers["x-cache"] for answer in answers].count("MISS") == 1
-    assert not any("set-cookie" in answer.headers for answer in answers)
+        return list(threads.map(get, range(16)))
+
+
+@pytest.mark.parametrize("size", ["", "?size=s"])
+def test_nginx_keeps_nothing_of_an_image_that_ends_soon(nginx_site: Site, size: str) -> None:
+    """Each answer says how long it may still be kept, so that no browser has it longer than the server."""
+    upload = nginx_site.upload(make_image("jpeg", 900, 700), data={"ttl": "1h"})
+    address = nginx_site.path(upload.json()["src"]) + size
+    ends_at = upload.json()["expires_at"]
+    with nginx_site.proxy.client(SRC_HOST) as client:
+        for _ in range(3):
+            asked_at = int(time.time())
+            answer = client.get(address)
+            assert (answer.status_code, answer.headers["x-cache"]) == (200, "MISS")
+            assert int(answer.headers["cache-control"].removeprefix("public, max-age=")) <= ends_at - asked_at
+            assert "x-accel-expires" not in answer.headers
+    # Nobody waits for another one's answer, which is not kept.
+    assert {answer.headers["x-cache"] for answer in at_once(nginx_site, address)} == {"MISS"}
 
 
 def test_nginx_keeps_nothing_but_image_bytes_under_their_own_addresses(nginx_site: Site) -> None:
@@ -254,35 +295,40 @@ def test_nginx_keeps_nothing_but_image_bytes_under_their_own_addresses(nginx_sit
 
 @pytest.mark.slow
 def test_nginx_asks_again_soon_whether_an_image_is_still_there(nginx_site: Site) -> None:
-    shown = nginx_site.upload(make_image("jpeg", 70, 50)).json()
-    address = nginx_site.path(shown["src"])
-    with nginx_site.proxy.client(SRC_HOST) as client:
+    shown = nginx_site.upload(make_image("jpeg", 70, 50), data={"ttl": "30d"}).json()
+    address, media = nginx_site.path(shown["src"]), f"/v1/media/{shown['id']}"
+    key = authorization(nginx_site.key)
+    with nginx_site.proxy.client(SRC_HOST) as client, nginx_site.proxy.client() as pages:
         first = client.get(address)
-        again = until(lambda: (found := client.get(address)).headers["x-cache"] == "REVALIDATED" and found)
-        assert (again.status_code, again.content) == (200, first.content)
         assert client.get(address).headers["x-cache"] == "HIT"
-        with nginx_site.proxy.client() as pages:
-            assert pages.delete(f"/v1/media/{shown['id']}", headers=authorization(nginx_site.key)).status_code == 200
+        assert pages.patch(media, json={"public": False}, headers=key).status_code == 200
+        # What is asked for is everything, so that no header is of another time than its bytes.
+        again = until(lambda: (found := client.get(address)).headers["x-cache"] == "EXPIRED" and found)
+        assert (again.status_code, again.content) == (200, first.content)
+        assert "photo" in first.headers["content-disposition"]
+        assert "photo" not in again.headers["content-disposition"]
+        assert client.get(address).headers["x-cache"] == "HIT"
+        assert pages.delete(media, headers=key).status_code == 200
         until(lambda: client.get(address).status_code == 404)
         assert client.get(address, headers={"If-None-Match": first.headers["etag"]}).status_code == 404
         assert client.get(address).json()["error"] == "not_found"
 
 
 @pytest.mark.slow
-def test_nginx_does_not_keep_what_soon_ends(tmp_path: Path) -> None:
-    """As the bytes of an image whose time is over within minutes say."""
+def test_nginx_stops_keeping_an_image_whose_end_comes_near(tmp_path: Path) -> None:
     if find_program("nginx") is None:
         pytest.skip("nginx is not installed")
-    server = Running.spawn(tmp_path, config=f"{split_hosts()}[cache]\nmax_age_seconds = 50\n", args=("--print-json",))
+    server = Running.spawn(tmp_path, config=f"{split_hosts()}[cache]\nmax_age_seconds = 2\n", args=("--print-json",))
     with contextlib.closing(server):
         until(lambda: server.stdout)
         key = make_key(server.data_dir, "--verified")
-        with nginx(tmp_path, json.loads(server.stdout)["port"]) as proxy:
+        with nginx(tmp_path, json.loads(server.stdout)["port"], cached_for="1s") as proxy:
             site = Site(proxy, server, key)
-            address = site.path(site.upload(make_image("jpeg", 70, 50)).json()["src"])
+            address = site.path(site.upload(make_image("jpeg", 70, 50), data={"ttl": "3607"}).json()["src"])
             with proxy.client(SRC_HOST) as client:
-                answers = [client.get(address) for _ in range(3)]
-    assert [(answer.status_code, answer.headers["x-cache"]) for answer in answers] == [(200, "MISS")] * 3
+                assert [client.get(address).headers["x-cache"] for _ in range(2)] == ["MISS", "HIT"]
+                # From 3,602 seconds before the end on each answer is the server's own.
+                until(lambda: [client.get(address).headers["x-cache"] for _ in range(3)] == ["EXPIRED"] * 3)
 
 
 @pytest.mark.parametrize("name", PROXIES)
