@@ -297,6 +297,12 @@ def test_what_is_behind_the_parts_of_a_jpeg(what: Strip) -> None:
         assert stripped(data[:at] + before + data[end:], what) == data[:at] + after + data[end:]
 
 
+def test_a_jpeg_has_one_xmp_packet() -> None:
+    data = save("JPEG", xmp=XMP_OF_WORDS)
+    more = segment(0xE1, b"http://ns.adobe.com/xap/1.0/\0" + XMP_OF_WORDS) * 3
+    assert stripped(data[:-2] + more + data[-2:], Strip.LOCATION).count(WORDS) == 1
+
+
 def test_xmp_in_comments() -> None:
     for format_ in ("JPEG", "GIF"):
         assert PLACE in save(format_, comment=XMP_OF_PLACE)

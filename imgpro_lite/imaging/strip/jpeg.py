@@ -42,6 +42,7 @@ def edits(data: Data, what: Strip) -> list[Edit]:
     """What to change."""
     found: list[Edit] = []
     profile: list[_Part] = []
+    has_xmp = False  # there may be one, so that no more than one is read here
     at, marker_at_most = 2, _MARKER
     while match := marker_at_most.search(data, at):
         kind = data[match.start() + 1]
@@ -56,7 +57,9 @@ def edits(data: Data, what: Strip) -> list[Edit]:
         start, end = match.start(), min(at + max(2, int.from_bytes(data[at : at + 2], "big")), len(data))
         if _APP0 <= kind <= _APP15 or kind == _COM:
             content = bytes(data[at + 2 : end])
-            kept = _kept(kind, content, what)
+            is_xmp = kind == _APP1 and content.startswith(_XMP)
+            kept = None if is_xmp and has_xmp else _kept(kind, content, what)
+            has_xmp |= is_xmp
             if kept != content:
                 found.append(Edit(start, end, _segment(kind, kept, in_scan=in_scan)))
             elif kind == _APP2:

@@ -32,6 +32,7 @@ def edits(data: Data, what: Strip) -> list[Edit]:
     file_end = min(file_end, len(data))
     found: list[Edit] = []
     flags_at, gone, at = None, 0xFF, _HEADER_BYTES
+    has_xmp = False  # there may be one, so that no more than one is read here
     for chunk in _chunks(data, _HEADER_BYTES, file_end):
         at = chunk.end
         if chunk.kind == b"VP8X" and flags_at is None:
@@ -44,9 +45,10 @@ def edits(data: Data, what: Strip) -> list[Edit]:
                 gone &= ~_HAS_EXIF
             found.append(Edit(chunk.start, chunk.end, _chunk(b"EXIF", content)))
         elif chunk.kind == b"XMP ":
-            if what is Strip.METADATA or xmp.mentions_place(bytes(data[chunk.body : chunk.body_end])):
-                gone &= ~_HAS_XMP
+            if has_xmp or what is Strip.METADATA or xmp.mentions_place(bytes(data[chunk.body : chunk.body_end])):
+                gone &= 0xFF if has_xmp else ~_HAS_XMP  # the first may have stayed
                 found.append(Edit(chunk.start, chunk.end))
+            has_xmp = True
         elif chunk.kind not in _KEPT:
             found.append(Edit(chunk.start, chunk.end))
     if flags_at is not None and flags_at < len(data):
