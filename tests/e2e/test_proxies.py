@@ -128,18 +128,6 @@ def test_nginx_does_not_answer_for_hosts_that_nobody_named(nginx_site: Site) -> 
         client.get("/", headers={"Host": "other.example.com"})
 
 
-def test_nginx_says_in_json_that_a_range_is_not_there(nginx_site: Site) -> None:
-    address = nginx_site.path(nginx_site.upload(make_image("jpeg", 61, 43)).json()["src"])
-    direct = nginx_site.server.get(address, headers={"Host": SRC_HOST, "Range": "bytes=999999-"})
-    with nginx_site.proxy.client(SRC_HOST) as client:
-        for _ in range(3):
-            answer = client.get(address, headers={"Range": "bytes=999999-"})
-            assert (answer.status_code, answer.json()) == (416, direct.json())
-            assert answer.headers.get_list("cache-control") == ["no-store"]
-            assert answer.headers["content-range"] == direct.headers["content-range"]
-            client.get(address)
-
-
 def test_it_speaks_http_2(site: Site) -> None:
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
