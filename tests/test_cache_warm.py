@@ -77,6 +77,7 @@ def test_a_running_server_serves_what_was_warmed(api: Api) -> None:
     assert files(api) == made
 
 
+@pytest.mark.slow
 def test_only_what_is_wanted_and_missing_is_made(api: Api) -> None:
     upload(api, 2, authorization(make_key(api.data_dir, "--verified", email="ops@example.com")))
     upload(api, 3)  # the first two have the same bytes as those

@@ -152,6 +152,7 @@ def test_a_signal_is_passed_on(waiting: Run, number: int, status: int) -> None:
     assert waiting.left() == []
 
 
+@pytest.mark.slow
 def test_no_server_outlives_an_exec_that_was_killed(waiting: Run) -> None:
     waiting.process.kill()
     until(lambda: waiting.left() == [])

@@ -32,6 +32,7 @@ def test_what_a_killed_server_leaves_is_put_right(left_by_a_kill: Path) -> None:
         assert check(api.data_dir) == []
 
 
+@pytest.mark.slow
 def test_a_server_that_works_meanwhile_is_neither_accused_nor_hurt(tmp_path: Path) -> None:
     """Files that are about to get a row, and rows whose file is about to go, are no problems."""
     with serve(tmp_path / "data") as api:

@@ -193,6 +193,7 @@ def test_a_broken_file_leaves_none(api: Api) -> None:
 # --- bounded, and gone with their image
 
 
+@pytest.mark.slow
 def test_their_size_is_bounded(start: ApiFactory) -> None:
     api = start(cache={"intermediates_mb": 3})
     stems = {}

@@ -234,6 +234,7 @@ def test_a_file_that_is_cut_while_it_is_sent_is_not_made_up(start: ApiFactory) -
     assert b"".join(sent.chunks) == content[: CHUNK_BYTES * 2]
 
 
+@pytest.mark.slow
 def test_clients_that_hang_up_cost_the_server_nothing(tmp_path: Path) -> None:
     with servers(tmp_path) as start:
         server = start(config="[uploads]\nstrip_location = 'never'\n")

@@ -226,6 +226,7 @@ def test_repaired_ones_are_written_anew_and_the_wrong_ones_kept(data_dir: Path) 
     assert (data_dir / "set-aside" / "manifests" / "teams" / "0" / "2.jsonl").read_bytes() == b"wrong\n"
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_written_keeps_nothing_else_back(data_dir: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Uploads go on, the others are written, and it is told once."""
     images = data_dir / "manifests" / "images" / "0"

@@ -245,6 +245,7 @@ def test_a_killed_worker_costs_nobody_an_answer(api: Api) -> None:
     assert api.client.get("/healthz").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_picture_that_kills_every_worker_is_given_up(start: ApiFactory) -> None:
     api = start(cache={"intermediates_mb": 0})
     path = upload(api, LARGE)

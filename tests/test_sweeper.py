@@ -91,6 +91,7 @@ def test_more_than_one_step(api: Api) -> None:
     assert rows(api) == 3
 
 
+@pytest.mark.slow
 def test_the_running_server_sweeps_by_itself_and_goes_on_after_a_crash(tmp_path: Path) -> None:
     """It begins with a sweep, so what ended while it was down is out of the counts soon after."""
     headers = authorization(make_key(tmp_path / "data", "--verified"))

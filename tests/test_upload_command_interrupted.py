@@ -99,6 +99,7 @@ def interrupt(uploading: "subprocess.Popen[str]") -> tuple[str, str]:
     return told, problems
 
 
+@pytest.mark.slow
 def test_ctrl_c_and_again(server: Running, tmp_path: Path) -> None:
     key = str(make_key(server.data_dir, "--verified")["key"])
     folder = tmp_path / "many"

@@ -196,6 +196,7 @@ def test_an_image_that_goes_before_its_intermediates_are_finished_leaves_none(
 # --- workers that die after they have answered
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_before_the_intermediates_are_finished(api: Api) -> None:
     content = slow_to_reduce()
     stem = put(api, content, api.new_key())

@@ -136,6 +136,7 @@ def test_uploads_at_once_are_not_mixed_up(serve: Start) -> None:
     assert names == {hashlib.sha256(content).hexdigest() for content in contents}
 
 
+@pytest.mark.slow
 def test_a_client_that_goes_away_takes_nothing_along(serve: Start) -> None:
     server = serve()
     src = server.upload(make_image("jpeg", 5000, 4000)).json()["src"]

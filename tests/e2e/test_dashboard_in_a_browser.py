@@ -27,6 +27,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
         yield shown
 
 
+@pytest.mark.slow
 def test_choosing_with_mouse_and_keyboard(site: Site) -> None:
     site.open("/dashboard")
     boxes = [f".tile:nth-child({number}) .choose input" for number in range(1, 6)]

@@ -208,6 +208,7 @@ def test_the_bar_does_nothing_by_accident(site: Site) -> None:
     site.browser.show(width_px=1280, dark=False)
 
 
+@pytest.mark.slow
 def test_signing_in_again_leads_to_where_one_was(site: Site) -> None:
     site.open("/dashboard?namespace=many")
     load(site, 100)

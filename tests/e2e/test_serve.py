@@ -160,6 +160,7 @@ def refuses_connections(server: Running) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_workers_do_not_outlive_a_killed_server(serve: Start) -> None:
     server = serve()
     src = server.upload(make_image("jpeg", 5000, 4000)).json()["src"]

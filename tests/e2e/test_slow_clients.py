@@ -57,6 +57,7 @@ def read_refusal(connection: Connection) -> tuple[int, str]:
     return status, body["error"]
 
 
+@pytest.mark.slow
 def test_requests_that_do_not_end(server: Running) -> None:
     """All at once, because each takes its time."""
     silent = server.connect()

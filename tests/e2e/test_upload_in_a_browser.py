@@ -402,6 +402,7 @@ def test_who_is_signed_in_uploads_without_a_key(uploader: Uploader, server: Runn
     assert [item["name"] for item in listed["items"]] == ["mine.png"]
 
 
+@pytest.mark.slow
 def test_a_key_ends_the_wait_of_those_without(page: Uploader, server: Running) -> None:
     with page.refusing(RateLimited("Too many uploads from your address.", 1800)):
         page.pick(page.put("patient.png", PICTURE))

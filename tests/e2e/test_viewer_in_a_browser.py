@@ -71,6 +71,7 @@ def page(gallery: Gallery) -> str:
     return gallery.put(encode(make_photo(900, 700), "jpeg"), name='A "photo" & more.jpg', tags="one")
 
 
+@pytest.mark.slow
 def test_a_browser_loads_what_suits_its_screen_and_nothing_moves(gallery: Gallery, page: str) -> None:
     browser = gallery.browser
     conditions = {"offline": False, "downloadThroughput": -1, "uploadThroughput": -1}
