@@ -170,7 +170,7 @@ def test_an_image_that_goes_before_its_turn_comes_is_not_found(
     with ThreadPoolExecutor(1) as threads:
         with being_made(api, f"{busy}.webp") as slow:
             asked = threads.submit(api.client.get, f"{stem}.webp?size=s")
-            until(lambda: runtime_of(api).pool._line.expected_wait_seconds(Priority.VIEW) > 0)
+            until(lambda: runtime_of(api).pool.line.expected_wait_seconds(Priority.VIEW) > 0)
             go(api, key, id_of(stem))
         check_refusal(asked.result(WAIT_SECONDS), 404, "not_found")
         assert slow.result(WAIT_SECONDS).status_code == 200
