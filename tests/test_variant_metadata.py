@@ -1,6 +1,5 @@
 """Privacy: nothing of EXIF, XMP, IPTC, comments or positions gets into a variant, whatever it is made of."""
 
-import io
 import json
 import shutil
 import subprocess
@@ -8,8 +7,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from images import REAL_IMAGES, BlockingPool, encode, make_photo, make_pixels, open_image, to_pillow
+from images import REAL_IMAGES, BlockingPool, encode, make_pixels, open_image
 from PIL import Image, PngImagePlugin, TiffImagePlugin
+from telling import save
 
 from imgpro_lite.formats import CONVERTIBLE_TO
 
@@ -48,15 +48,6 @@ def exif() -> Image.Exif:
     exif.get_ifd(0x8769)[0x9286] = b"ASCII\0\0\0SECRET"
     exif.get_ifd(0x8825).update({1: "N", 2: (50.0, 1.0, 2.0), 3: "E", 4: (14.0, 1.0, 2.0), 29: "SECRET"})
     return exif
-
-
-def save(format_: str, frames: int = 1, **options: object) -> bytes:
-    file = io.BytesIO()
-    photo = make_photo(120, 80)
-    first, *others = (to_pillow(photo.wrap(x=9 * n, y=0)) for n in range(frames))
-    more = {"save_all": True, "append_images": others} if others else {}
-    first.save(file, format_, **options, **more)
-    return file.getvalue()
 
 
 def jpeg() -> bytes:

@@ -23,11 +23,7 @@ from pydantic import Field, TypeAdapter, ValidationError
 
 from imgpro_lite.errors import OperatorError
 from imgpro_lite.store.data_dir import DATABASE_NAME, SECRET_NAME
-from imgpro_lite.store.files import (
-    give_to_owner,
-    sync_directory,
-    sync_file,
-)
+from imgpro_lite.store.files import give_to_owner, sync_directory, sync_file
 
 MARK_NAME = "backup.json"
 _SHA256 = re.compile(r"[0-9a-f]{64}")

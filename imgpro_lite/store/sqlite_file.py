@@ -73,23 +73,19 @@ def connect_unwritable(path: Path) -> sqlite3.Connection:
             "nothing can be written. Copy the whole directory to where it can be, and look at the copy."
         )
     # Without a log SQLite has to be told that nobody writes: it would make one.
-    conn = sqlite3.connect(
-        f"{path.absolute().as_uri()}?{'mode=ro' if has_log else 'immutable=1'}", uri=True, isolation_level=None
-    )
-    try:
-        conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
-        _refuse_foreign(conn, path)
-    except BaseException:
-        conn.close()
-        raise
-    return conn
+    return _connect_read_only(path, is_written=has_log)
 
 
 def connect_to_read(path: Path) -> sqlite3.Connection:
     """A connection that leaves everything as it is, beside a running server or alone, also for another user than the
     server's: it makes no file that would then be its. Raises OperatorError and sqlite3.Error."""
     # The index of the log is there while anybody has the database open, and after a crash.
-    mode = "mode=ro" if Path(f"{path}-shm").exists() else "immutable=1"
+    return _connect_read_only(path, is_written=Path(f"{path}-shm").exists())
+
+
+def _connect_read_only(path: Path, *, is_written: bool) -> sqlite3.Connection:
+    """A connection that changes nothing. Where somebody may write there is a log, which has to be read too."""
+    mode = "mode=ro" if is_written else "immutable=1"
     conn = sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True, isolation_level=None)
     try:
         conn.execute(f"PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}")
